@@ -1,0 +1,86 @@
+// Package dirty is the contract of the queue of marks: which hours have
+// something new, and which of that was served.
+//
+// The backends are dirty/kafka, a log-compacted topic, and dirty/pebble, for one
+// machine without servers. Both pass the suite of dirty/dirtytest.
+//
+// # Model
+//
+// The queue is a set of logs ("partitions" in Kafka's sense). A mark is appended
+// to the log that its hour's text form selects, so one consumer of a group sees
+// all marks of an hour. A log may drop a mark when a later one of the same hour
+// follows it; it never drops the last. Every log is read by groups, and each
+// group commits one offset per log: every mark below it is served.
+//
+// # Promise
+//
+// When Mark returned nil, every group will be handed a mark of each of the hours
+// that was appended after Mark was called, at least once, and again after a
+// crash until it is Done.
+package dirty
+
+import (
+	"context"
+	"errors"
+
+	"github.com/afterhours/afterhours"
+)
+
+// ErrStalled is wrapped when there are marks to read but none arrive. Nothing is
+// lost; a new consumer may help, and an operator should know.
+var ErrStalled = errors.New("marks are waiting but none arrive")
+
+// Mark is a mark in its log.
+type Mark struct {
+	afterhours.Mark
+	Partition int32
+	Offset    int64
+}
+
+// Polled is what Poll brings.
+type Polled struct {
+	Marks   []Mark  // in log order within each partition
+	Revoked []int32 // partitions that now belong to another member of the group
+}
+
+// Options say how a group is consumed.
+type Options struct {
+	// Drain ends the reading where the logs ended when their partitions were
+	// assigned: Poll then returns io.EOF.
+	Drain bool
+}
+
+// Queue is everything a backend does. Its methods may be called by several
+// goroutines at once.
+type Queue interface {
+	// Mark appends a mark of each hour. On nil all of them are durable. After an
+	// error any of them may be there; to mark again is always right.
+	Mark(ctx context.Context, hours ...afterhours.Hour) error
+
+	// Consume joins a group.
+	Consume(ctx context.Context, group string, o Options) (Consumer, error)
+
+	// Pending returns the marks that the group has not committed, of every
+	// partition, without joining it, in log order within each partition.
+	Pending(ctx context.Context, group string) ([]Mark, error)
+
+	// Close releases the connections or files. Consumers are closed before.
+	Close() error
+}
+
+// Consumer hands out marks. Poll is called by one goroutine, Done by any.
+type Consumer interface {
+	// Poll waits until there are marks, partitions were revoked, or ctx ends
+	// (with ctx's error). io.EOF: a drain is complete. After ErrStalled the
+	// consumer can only be closed.
+	Poll(ctx context.Context) (Polled, error)
+
+	// Done says that every mark of m's hour in m's partition, up to and
+	// including m, is served. It is true whoever owns the partition now, so it
+	// may be called late. The floor of what is done is committed in the
+	// background about once a second, when a partition is revoked, and by Close.
+	Done(m Mark)
+
+	// Close commits the floor and leaves the group.
+	Close() error
+}
