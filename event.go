@@ -14,6 +14,10 @@ const (
 	MaxPayload = 1 << 20
 	MaxID      = 1 << 10
 	MaxType    = 200
+
+	// MaxEnvelope limits the payload of a quarantine event instead, so that the
+	// original bytes of a record fit into it whatever they are.
+	MaxEnvelope = 2 << 20
 )
 
 // QuarantineType is the event type of everything that could not be an event.
@@ -67,7 +71,7 @@ func (e Event) Validate() error {
 		ValidateType(e.Type),
 		validateTime("event time", e.Time),
 		validateTime("received time", e.Received),
-		validatePayload(e.Payload),
+		validatePayload(e.Type, e.Payload),
 	)
 }
 
@@ -109,10 +113,14 @@ func validateTime(what string, m Micros) error {
 	return nil
 }
 
-func validatePayload(b []byte) error {
+func validatePayload(eventType string, b []byte) error {
+	limit := MaxPayload
+	if eventType == QuarantineType {
+		limit = MaxEnvelope
+	}
 	switch {
-	case len(b) > MaxPayload:
-		return fmt.Errorf("payload has %d bytes, the limit is %d", len(b), MaxPayload)
+	case len(b) > limit:
+		return fmt.Errorf("payload has %d bytes, the limit is %d", len(b), limit)
 	case !utf8.Valid(b):
 		return errors.New("payload is not valid UTF-8")
 	}

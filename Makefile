@@ -1,0 +1,37 @@
+# Afterhours: what a developer runs. `make test` is the whole suite.
+
+GO       ?= go
+TOOL     := $(GO) tool -modfile=tools/go.mod
+# Where govulncheck finds the vulnerability database; empty: its usual place.
+VULNDB   ?=
+# Runs a command with real servers started around it.
+SERVERS  := $(GO) run ./internal/testenv/cmd/testservers
+TIMEOUT  ?= 25m
+
+.PHONY: all build test lint vuln bench servers clean
+
+all: lint test
+
+build: ## The three commands, into bin/
+	$(GO) build -o bin/ ./cmd/...
+
+test: ## The whole suite, with real Cassandra, Kafka, S3 and GCS
+	$(SERVERS) -- $(GO) test -race -timeout $(TIMEOUT) ./...
+
+lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt these files:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) mod tidy -diff
+
+vuln: ## Known vulnerabilities in what we link
+	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...
+
+bench: ## First figures with their floors, in one run
+	$(SERVERS) --only cassandra -- $(GO) test -run '^$$' -bench . -benchtime 1x -timeout $(TIMEOUT) ./internal/bench
+
+servers: ## The test servers, until Ctrl-C
+	$(SERVERS)
+
+clean:
+	rm -rf bin afterhours-data afterhours-demo

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/afterhours/afterhours/cmd/internal/app"
+)
+
+func newKafka(g *app.Global) *cobra.Command {
+	var mapping app.MappingFlags
+	var topics app.TopicFlags
+	cmd := &cobra.Command{
+		Use:   "kafka --brokers B --topics a,b | --topic-pattern P --group G",
+		Short: "Ingest events from Kafka topics until stopped",
+		Long: `Ingest JSON events from Kafka topics as a member of a consumer group, until SIGTERM or Ctrl-C. An offset
+is committed only after the store holds the event and its hour is marked.`,
+		Example: `  ingest kafka --brokers k1:9092,k2:9092 --topics orders,clicks --group ingest
+  ingest kafka --brokers k1:9092 --topic-pattern '^events\.' --group ingest --time-field ts`,
+		Args: app.Args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			m, err := mapping.Read(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			src, err := topics.Source(ctx, g)
+			if err != nil {
+				return err
+			}
+			b, err := g.Open(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, b.Close()) }()
+			start := time.Now()
+			sum, err := g.Ingest(ctx, b, src, m)
+			app.WriteIngest(cmd.OutOrStdout(), sum, time.Since(start))
+			return app.Stopped(ctx, err)
+		},
+	}
+	mapping.Add(cmd.Flags())
+	topics.Add(cmd.Flags(), "group")
+	return cmd
+}

@@ -1,0 +1,113 @@
+package compact
+
+import (
+	"testing"
+	"time"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/dirty"
+)
+
+var (
+	testHour = event(0).Hour()
+	waits    = Policy{Grace: 5 * time.Minute, Quiet: time.Minute, MaxDelay: 10 * time.Minute}
+)
+
+func markAt(h afterhours.Hour, offset int64, at time.Time) dirty.Mark {
+	return dirty.Mark{Mark: afterhours.Mark{Hour: h, Time: afterhours.MicrosOf(at)}, Offset: offset}
+}
+
+// TestDue: first after the hour and its grace, later after quiet, never after
+// the bounded delay.
+func TestDue(t *testing.T) {
+	end := testHour.End().Time()
+	for _, c := range []struct {
+		name              string
+		first, last, want time.Time
+	}{
+		{"while the hour runs, its end and the grace", noon, noon, end.Add(5 * time.Minute)},
+		{"after the hour, quiet", end.Add(time.Hour), end.Add(time.Hour), end.Add(time.Hour + time.Minute)},
+		{"while marks keep coming, the bound", end.Add(time.Hour), end.Add(3 * time.Hour), end.Add(time.Hour + 10*time.Minute)},
+	} {
+		if got := waits.Due(testHour, afterhours.MicrosOf(c.first), afterhours.MicrosOf(c.last)); !got.Equal(c.want) {
+			t.Errorf("%s: due %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// TestMarkDuringRewriteWaitsForAnother: the rows of a mark that came while the
+// hour was being read may not have been seen.
+func TestMarkDuringRewriteWaitsForAnother(t *testing.T) {
+	s := newSchedule(Policy{}, true)
+	s.take(markAt(testHour, 1, noon))
+	s.take(markAt(testHour, 2, noon))
+	w := s.start(noon)
+	if w == nil || w.marks[0].Offset != 2 {
+		t.Fatalf("started %+v, want the hour with its marks up to 2", w)
+	}
+	s.take(markAt(testHour, 3, noon))
+	if again := s.start(noon); again != nil {
+		t.Fatal("the hour is rewritten twice at once")
+	}
+	s.served(w)
+	again := s.start(noon)
+	if again == nil || again.marks[0].Offset != 3 || s.owed() != 1 {
+		t.Fatalf("after the rewrite %+v is started, want the hour with mark 3", again)
+	}
+	s.served(again)
+	if s.owed() != 0 {
+		t.Fatalf("%d hours are owed, want none", s.owed())
+	}
+}
+
+// TestFailedHourKeepsAllItsMarks: those taken before and during the rewrite, and
+// its pause is not cut short by new ones.
+func TestFailedHourKeepsAllItsMarks(t *testing.T) {
+	s := newSchedule(waits, false)
+	late := noon.Add(24 * time.Hour)
+	s.take(markAt(testHour, 1, noon))
+	w := s.start(late)
+	s.take(markAt(testHour, 2, noon))
+	s.failed(w, late.Add(time.Hour))
+	s.take(markAt(testHour, 3, noon))
+	if s.start(late.Add(time.Minute)) != nil {
+		t.Fatal("a failed hour is tried again before its pause is over")
+	}
+	if w := s.start(late.Add(time.Hour)); w == nil || w.marks[0].Offset != 3 {
+		t.Fatalf("started %+v, want the hour with its marks up to 3", w)
+	}
+}
+
+// TestMostOverdueFirst: hours are served in the order they became due.
+func TestMostOverdueFirst(t *testing.T) {
+	s := newSchedule(waits, false)
+	for n, at := range []int{5, 3, 4, 1, 2} {
+		h := afterhours.HourOf("t", afterhours.MicrosOf(noon.Add(time.Duration(at)*time.Hour)))
+		s.take(markAt(h, int64(n), h.End().Time()))
+	}
+	for want := 1; want <= 5; want++ {
+		w := s.start(noon.Add(48 * time.Hour))
+		if got := w.hour.Start.Time(); !got.Equal(noon.Add(time.Duration(want) * time.Hour)) {
+			t.Fatalf("start %d is of %s", want, got)
+		}
+	}
+}
+
+// TestRevokedHoursAreForgotten: another member of the group serves them now. An
+// hour with marks in a partition that is still ours stays.
+func TestRevokedHoursAreForgotten(t *testing.T) {
+	s := newSchedule(Policy{}, true)
+	other := afterhours.HourOf("other", testHour.Start)
+	m := markAt(testHour, 1, noon)
+	s.take(m)
+	m.Partition = 1
+	s.take(m)
+	s.take(markAt(other, 2, noon))
+	s.revoke([]int32{0})
+	if s.owed() != 1 {
+		t.Fatalf("%d hours are owed, want 1", s.owed())
+	}
+	if w := s.start(noon); w.hour != testHour || len(w.marks) != 1 {
+		t.Fatalf("started %+v, want %s with its mark of partition 1", w, testHour)
+	}
+}

@@ -1,0 +1,242 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
+)
+
+// Store is where rows are kept. Every write that returned nil survives a crash.
+// A write that returned an error may have happened, or may happen later;
+// repeating it with the same arguments is right and makes no second row. Errors
+// that wrap [store.ErrRefused] are not cured by repeating, all others may be; the
+// Writer repeats, the store need not. Methods are called by many goroutines.
+type Store interface {
+	// PutLane writes a lane's index row, or writes it again.
+	PutLane(ctx context.Context, h afterhours.Hour, l store.Lane) error
+
+	// Append writes rows to one lane; wrote is the same on every repetition.
+	Append(ctx context.Context, h afterhours.Hour, lane string, wrote afterhours.Micros, rows []store.Row) error
+
+	// DeclareColumns records columns of an event type. A column that is declared
+	// differently already is an error that wraps [store.ErrColumnConflict].
+	DeclareColumns(ctx context.Context, eventType string, cols []afterhours.Column) error
+}
+
+// Marks is where hours are marked. When Mark returned nil, whoever rewrites
+// hours will see a mark of each hour that was made after Mark was called. After
+// an error any of the marks may be there, and to mark again is right.
+type Marks interface {
+	Mark(ctx context.Context, hours ...afterhours.Hour) error
+}
+
+// Options are the bounds of a Writer. The zero value is ready for production.
+type Options struct {
+	// Columns are declared for every event type, before the first of its events
+	// is acknowledged. Quarantine events have columns of their own instead.
+	Columns []afterhours.Column
+
+	InHand        int64         // bytes read and not yet acknowledged; 64 MiB
+	Calls         int           // calls of the store at once; 128
+	SegmentRows   int64         // rows after which a lane is closed; 50,000
+	SegmentBytes  int64         // encoded bytes after which a lane is closed; 32 MiB
+	ShutdownGrace time.Duration // to finish what is in hand once Run is told to stop; 30 s
+	Log           *slog.Logger  // slog.Default()
+}
+
+func (o Options) withDefaults() Options {
+	set(&o.InHand, 64<<20)
+	set(&o.Calls, 128)
+	set(&o.SegmentRows, 50_000)
+	set(&o.SegmentBytes, 32<<20)
+	set(&o.ShutdownGrace, 30*time.Second)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	return o
+}
+
+func set[T comparable](field *T, byDefault T) {
+	var zero T
+	if *field == zero {
+		*field = byDefault
+	}
+}
+
+// item is an event in hand.
+type item struct {
+	event afterhours.Event
+	rider rider
+}
+
+// rider is what an event's row leaves behind until it is acknowledged.
+type rider struct {
+	ack  func()
+	from Record
+	cost int64 // bytes of the budget
+	late bool
+}
+
+// overhead is what an event in hand costs beside its bytes, about.
+const overhead = 512
+
+// Writer brings events into the store, marks their hours and acknowledges them.
+// Its methods may be called by several goroutines at once.
+type Writer struct {
+	store   Store
+	marks   Marks
+	o       Options
+	seed    maphash.Seed
+	budget  *budget
+	types   types
+	counts  counts
+	workers []*worker
+	marker  *marker
+	calls   calls
+
+	close   func()        // once
+	closing chan struct{} // closed by Close
+	drained chan struct{} // closed when nothing is in hand after that
+	done    chan struct{} // closed when Run has returned
+	err     error         // of Run, readable once done is closed
+}
+
+// New returns a Writer that does nothing until Run.
+func New(s Store, m Marks, o Options) *Writer {
+	o = o.withDefaults()
+	w := &Writer{
+		store:   s,
+		marks:   m,
+		o:       o,
+		seed:    maphash.MakeSeed(),
+		budget:  newBudget(o.InHand),
+		types:   newTypes(),
+		calls:   newCalls(o.Log),
+		closing: make(chan struct{}),
+		drained: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	w.close = sync.OnceFunc(func() { close(w.closing) })
+	w.marker = newMarker(w)
+	w.workers = make([]*worker, max(1, min(runtime.GOMAXPROCS(0), o.Calls)))
+	for i := range w.workers {
+		w.workers[i] = newWorker(w, o.Calls/len(w.workers))
+	}
+	return w
+}
+
+// ErrClosed is returned by Write after Close.
+var ErrClosed = errors.New("writer is closed")
+
+// Write takes a valid event that was made from a record. It blocks while too
+// much is in hand, and while an event type that is new to this process has its
+// columns declared. ack is called once, when the event is kept; it must not
+// block. After an error the event is not acknowledged.
+func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack func()) error {
+	e, err := w.declare(ctx, e)
+	if err != nil {
+		return err
+	}
+	it := item{e, rider{ack: ack, from: from, late: e.Late()}}
+	it.rider.cost = min(w.o.InHand, overhead+int64(len(e.Payload)+len(from.Bytes)))
+	select {
+	case <-w.closing:
+		return ErrClosed
+	default:
+	}
+	if err := w.budget.take(ctx, w.done, it.rider.cost); err != nil {
+		return w.failed(err)
+	}
+	if err := w.route(ctx, it); err != nil {
+		w.budget.give(it.rider.cost)
+		return err
+	}
+	w.counts.read.Add(1)
+	return nil
+}
+
+// route hands an item to the worker that its hour belongs to. Workers always
+// receive: what they hold is bounded by the budget.
+func (w *Writer) route(ctx context.Context, it item) error {
+	n := maphash.Comparable(w.seed, it.event.Hour()) % uint64(len(w.workers))
+	select {
+	case w.workers[n].in <- it:
+		return nil
+	case <-w.done:
+		return w.failed(nil)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failed returns why Run ended, or err if it did not.
+func (w *Writer) failed(err error) error {
+	select {
+	case <-w.done:
+		return fmt.Errorf("write event: the writer has ended: %w", errors.Join(w.err, err))
+	default:
+		return err
+	}
+}
+
+// Close says that no more events will be written. Run then finishes what is in
+// hand, closes the lanes and returns. Every Write must have returned before.
+func (w *Writer) Close() { w.close() }
+
+// Run does the work until Close was called and everything in hand is
+// acknowledged. It fails with ctx's error when ctx ends before that, and when
+// the store refuses an index row or a quarantine event; what was not
+// acknowledged then never will be. It is called once.
+func (w *Writer) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, k := range w.workers {
+		g.Go(func() error { return k.run(ctx, g) })
+	}
+	g.Go(func() error { return w.marker.run(ctx) })
+	g.Go(func() error { return w.drain(ctx) })
+	w.err = w.outcome(g.Wait())
+	close(w.done)
+	return w.err
+}
+
+// outcome returns why Run ends. Once everything is acknowledged, nothing but the
+// closing of lanes can have been cut off.
+func (w *Writer) outcome(err error) error {
+	select {
+	case <-w.drained:
+		if err != nil {
+			w.o.Log.Warn("ended before every lane was closed; the compactor will read them again", "err", err)
+		}
+		return nil
+	default:
+		return err
+	}
+}
+
+// drain waits until everything that was written before Close is acknowledged.
+func (w *Writer) drain(ctx context.Context) error {
+	select {
+	case <-w.closing:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// Every item in hand holds its part of the budget until it is acknowledged.
+	if err := w.budget.take(ctx, nil, w.o.InHand); err != nil {
+		return err
+	}
+	close(w.drained)
+	return nil
+}
+
+// Stats returns the counts so far.
+func (w *Writer) Stats() Summary { return w.counts.summary() }
