@@ -28,7 +28,7 @@ vuln: ## Known vulnerabilities in what we link
 	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...
 
 bench: ## First figures with their floors, in one run
-	$(SERVERS) --only cassandra -- $(GO) test -run '^$$' -bench . -benchtime 1x -timeout $(TIMEOUT) ./internal/bench
+	$(SERVERS) --only cassandra,kafka -- $(GO) run ./internal/bench
 
 servers: ## The test servers, until Ctrl-C
 	$(SERVERS)

@@ -1,0 +1,197 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/dirty"
+)
+
+// A log does not always end in a record. Log compaction leaves batches without
+// records (the last one of each idempotent producer, to keep its sequence
+// number), transactions end in control records, and tombstones vanish. A group
+// consumer is not told when it passes such offsets: it waits for a record that
+// never comes. What follows reads a log itself, where each response tells the
+// offset it led to, and so can say that nothing is left.
+
+const (
+	fetchWait  = 250 * time.Millisecond
+	fetchBytes = 4 << 20
+	fetchTries = 10
+)
+
+// scan visits the records of one partition from an offset up to end, until
+// visit returns false. It returns the offset of the record that visit refused,
+// or else end or beyond: there is no record between that was not visited.
+func (q *Queue) scan(ctx context.Context, partition int32, from, end int64, visit func(*kgo.Record) bool) (int64, error) {
+	tries := 0
+	for from < end {
+		records, next, err := q.fetch(ctx, partition, from)
+		if err != nil && (!kerr.IsRetriable(err) || tries == fetchTries) {
+			return from, fmt.Errorf("read topic %q partition %d at offset %d: %w", q.topic, partition, from, err)
+		}
+		if err != nil {
+			if err := pause(ctx, fetchWait); err != nil {
+				return from, err
+			}
+			tries++
+			continue
+		}
+		for _, r := range records {
+			if r.Offset < end && !visit(r) {
+				return r.Offset, nil
+			}
+		}
+		from, tries = next, 0
+	}
+	return from, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// fetch asks a partition's leader for records from an offset and returns them
+// with the offset to ask for next.
+func (q *Queue) fetch(ctx context.Context, partition int32, from int64) ([]*kgo.Record, int64, error) {
+	t, err := q.describe(ctx)
+	if err != nil {
+		return nil, from, err
+	}
+	leader := t.Partitions[partition].Leader
+	if leader < 0 {
+		return nil, from, kerr.LeaderNotAvailable
+	}
+	answer, err := q.reader.Broker(int(leader)).RetriableRequest(ctx, fetchRequest(t, partition, from))
+	if err != nil {
+		return nil, from, err
+	}
+	r := answer.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
+		return nil, from, err
+	}
+	if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
+		return nil, from, kerr.ThrottlingQuotaExceeded // a broker over its quota answers with nothing
+	}
+	return q.process(&r.Topics[0].Partitions[0], from)
+}
+
+func fetchRequest(t kadm.TopicDetail, partition int32, from int64) *kmsg.FetchRequest {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, from, fetchBytes
+	topic := kmsg.NewFetchRequestTopic()
+	topic.Topic, topic.TopicID, topic.Partitions = t.Topic, t.ID, []kmsg.FetchRequestTopicPartition{p}
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(fetchWait.Milliseconds()), 1, fetchBytes
+	req.Topics = []kmsg.FetchRequestTopic{topic}
+	return req
+}
+
+// process decodes a partition's part of a response.
+func (q *Queue) process(p *kmsg.FetchResponseTopicPartition, from int64) ([]*kgo.Record, int64, error) {
+	o := kgo.ProcessFetchPartitionOpts{Offset: from, Topic: q.topic, Partition: p.Partition}
+	got, next := kgo.ProcessFetchPartition(o, p, kgo.DefaultDecompressor(), nil)
+	if got.Err != nil {
+		return nil, from, got.Err
+	}
+	if len(p.RecordBatches) == 0 && p.HighWatermark > from {
+		// The broker looked and found no batch at or after from, although the
+		// log goes on: log compaction removed the last ones altogether.
+		next = p.HighWatermark
+	}
+	if next == from && p.HighWatermark > from {
+		return nil, from, kerr.OffsetNotAvailable
+	}
+	return got.Records, next, nil
+}
+
+// bounds are a partition's first offset and the one after its last.
+type bounds struct{ start, end int64 }
+
+// bounds returns those of every partition.
+func (q *Queue) bounds(ctx context.Context) (map[int32]bounds, error) {
+	starts, err := q.admin.ListStartOffsets(ctx, q.topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list first offsets of topic %q: %w", q.topic, err)
+	}
+	ends, err := q.admin.ListEndOffsets(ctx, q.topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list last offsets of topic %q: %w", q.topic, err)
+	}
+	all := map[int32]bounds{}
+	for p, s := range starts[q.topic] {
+		all[p] = bounds{s.Offset, ends[q.topic][p].Offset}
+	}
+	return all, nil
+}
+
+// resume returns the offset at which a group goes on that committed an offset,
+// or -1. One outside the log tells that part of the log is gone. Then everything
+// that is left is read: to go on at the end would lose marks.
+func (b bounds) resume(committed int64) (offset int64, outside bool) {
+	if committed >= b.start && committed <= b.end {
+		return committed, false
+	}
+	return b.start, committed >= 0
+}
+
+// Pending reads the marks that the group has not committed, as the logs are when
+// it is called.
+func (q *Queue) Pending(ctx context.Context, group string) ([]dirty.Mark, error) {
+	all, err := q.bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	committed, err := q.admin.FetchOffsetsForTopics(ctx, group, q.topic)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read offsets of group %q: %w", group, err)
+	}
+	var marks []dirty.Mark
+	for p := range int32(len(all)) {
+		at := int64(-1)
+		if o, ok := committed.Lookup(q.topic, p); ok {
+			at = o.At
+		}
+		from, _ := all[p].resume(at)
+		_, err := q.scan(ctx, p, from, all[p].end, func(r *kgo.Record) bool {
+			if m, err := markOf(r); err == nil {
+				marks = append(marks, m)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return marks, nil
+}
+
+// markOf reads a record. Its value does not matter, nor that it is null.
+func markOf(r *kgo.Record) (dirty.Mark, error) {
+	h, err := afterhours.ParseHour(string(r.Key))
+	m := afterhours.Mark{Hour: h, Time: afterhours.MicrosOf(r.Timestamp)}
+	return dirty.Mark{Mark: m, Partition: r.Partition, Offset: r.Offset}, err
+}

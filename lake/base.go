@@ -1,0 +1,111 @@
+package lake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/afterhours/afterhours"
+)
+
+// Base is what the lake held of an hour when it was read: the partition that a
+// rewrite starts from and replaces. It does not change when somebody publishes.
+// It is for one goroutine at a time.
+type Base struct {
+	Hour     afterhours.Hour
+	Manifest *Manifest // nil: the hour has no partition yet
+
+	object    *object // nil if there is none
+	partition *partition
+}
+
+// Base reads an hour's partition, if there is one, with its bytes and version
+// from the same response. A partition that this build must not rewrite is
+// [ErrRefused]. Close the base to give its temporary file back.
+func (l *Lake) Base(ctx context.Context, h afterhours.Hour) (*Base, error) {
+	b, err := l.base(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("read partition %s: %w", h, err)
+	}
+	return b, nil
+}
+
+func (l *Lake) base(ctx context.Context, h afterhours.Hour) (*Base, error) {
+	b := &Base{Hour: h}
+	o, err := l.objects.get(ctx, keyOf(h))
+	if err != nil || o == nil {
+		return b, err
+	}
+	b.object = o
+	b.partition, err = openPartition(o.file, o.size, h)
+	if err != nil {
+		return nil, errors.Join(refuse(err), o.file.Close())
+	}
+	b.Manifest = b.partition.manifest
+	return b, nil
+}
+
+// refuse makes an error an ErrRefused, unless the rewrite itself caused it.
+func refuse(err error) error {
+	var s stopped
+	if err == nil || errors.As(err, &s) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrRefused, err)
+}
+
+// Size returns the size of the object in bytes, 0 if there is none.
+func (b *Base) Size() int64 {
+	if b.object == nil {
+		return 0
+	}
+	return b.object.size
+}
+
+// Version returns what names this version of the object, "" if there is none.
+func (b *Base) Version() string {
+	if b.object == nil {
+		return ""
+	}
+	return b.object.version
+}
+
+// Rows visits every row in the order of the partition. Only when it returned nil
+// were all rows visited. The rows belong to the visitor; its error is returned as
+// it is.
+func (b *Base) Rows(visit func(afterhours.Copies) error) error {
+	if b.partition == nil {
+		return nil
+	}
+	err := b.partition.rows(func(r *record) error { return visit(r.copies(b.Hour.Type)) })
+	var s stopped
+	if errors.As(err, &s) {
+		return s.error
+	}
+	if err != nil {
+		return fmt.Errorf("read rows of partition %s: %w", b.Hour, refuse(err))
+	}
+	return nil
+}
+
+// Verify decodes the whole partition and compares it with its manifest: the
+// number of rows and the books, the order, that event IDs are unique, and the
+// checksums of all pages.
+func (b *Base) Verify() error {
+	if b.partition == nil {
+		return nil
+	}
+	if _, err := b.partition.audit(maphash.MakeSeed()); err != nil {
+		return fmt.Errorf("verify partition %s: %w: %w", b.Hour, ErrRefused, err)
+	}
+	return nil
+}
+
+// Close gives the temporary file back.
+func (b *Base) Close() error {
+	if b.object == nil {
+		return nil
+	}
+	return b.object.file.Close()
+}

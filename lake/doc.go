@@ -1,0 +1,45 @@
+// Package lake keeps published events as Parquet, one partition an hour, and
+// replaces a partition by one conditional request.
+//
+// # Layout
+//
+//	PREFIX/event_type=T/dt=YYYY-MM-DD/hour=HH/events.parquet
+//
+// Names are escaped as Hive does it, so that DuckDB, Spark, Hive, pyarrow and
+// BigQuery find event_type, dt and hour in the path. The file has no such
+// columns. Objects of others may lie beside; they are skipped.
+//
+// # Partitions
+//
+// A partition has the columns event_id, event_time, received_at, payload, the
+// declared columns in order of name, and conflict. Times are microseconds in
+// UTC. Rows are sorted by user_id if that column is declared, then event_time,
+// then event_id, ascending, nulls first. Each event is there once. The footer
+// carries a [Manifest]. The same events give the same rows in the same order,
+// in however many rewrites they came.
+//
+// A declared column's value is a function of the payload alone: see
+// internal/jsonfield. A payload that is not one strict JSON object has none.
+//
+// # Rewriting
+//
+// [Lake.Base] reads what there is, [Lake.Rewrite] takes new rows, and
+// [Rewrite.Publish] merges them, writes a temporary file, decodes it to verify
+// it, and uploads it under the condition that the object is still the base.
+// Whoever loses gets [ErrConflict] and starts again from Base: nothing is ever
+// written over a version that was not read. If the process dies at any point,
+// the lake has either the old partition or the new one.
+//
+// # Backends
+//
+// S3 and what honours its conditions, Google Cloud Storage, and directories. A
+// store that ignores conditions loses data without a sign; [Lake.Prove] finds
+// out. Directories want a file system with flock(2) and rename(2) that all
+// writers share, such as a local one.
+//
+// # Limits
+//
+// Tested up to about 4 GiB or 20 million rows a partition. A rewrite holds its
+// memory budget, about 20 bytes for every row of the partition, and one row
+// group. Temporary files take up to three times the partition.
+package lake

@@ -1,0 +1,271 @@
+package lake
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"reflect"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/internal/jsonfield"
+)
+
+// Positions of the partition's own columns. The declared ones stand between the
+// payload and the conflict flag.
+const (
+	colID = iota
+	colTime
+	colReceived
+	colPayload
+	colDeclared
+)
+
+// userColumn is what a partition is sorted by first, if it is declared.
+const userColumn = "user_id"
+
+// sortOf returns what a partition with these declared columns is sorted by. The
+// event ID at the end makes the order total.
+func sortOf(cols []afterhours.Column) []string {
+	if slices.ContainsFunc(cols, isUser) {
+		return []string{userColumn, "event_time", "event_id"}
+	}
+	return []string{"event_time", "event_id"}
+}
+
+func isUser(c afterhours.Column) bool { return c.Name == userColumn }
+
+// cell is one value of a declared column.
+type cell struct {
+	set   bool
+	bits  int64 // an integer, microseconds, 0 or 1, or the bits of a double
+	bytes []byte
+}
+
+// record is a row of a partition. Its bytes belong to whoever made it and last
+// until that makes the next one.
+type record struct {
+	id       []byte
+	time     afterhours.Micros
+	received afterhours.Micros
+	payload  []byte
+	cells    []cell // of the declared columns, in order
+	conflict bool
+}
+
+// copies returns the record as an event that shares nothing with it.
+func (r *record) copies(eventType string) afterhours.Copies {
+	return afterhours.Copies{Conflict: r.conflict, Event: afterhours.Event{
+		ID: string(r.id), Type: eventType, Time: r.time, Received: r.received, Payload: bytes.Clone(r.payload),
+	}}
+}
+
+// layout is what the declared columns make of a partition: its schema, and how
+// rows get their cells and their place in the order.
+type layout struct {
+	columns []afterhours.Column
+	user    int // index of the user column, or -1
+	fields  *jsonfield.Extractor
+	values  []jsonfield.Value // of the record at hand
+	schema  *parquet.Schema
+}
+
+func newLayout(cols []afterhours.Column) (*layout, error) {
+	l := &layout{columns: cols, user: slices.IndexFunc(cols, isUser), values: make([]jsonfield.Value, len(cols))}
+	paths := make([]jsonfield.Path, len(cols))
+	for i, c := range cols {
+		var err error
+		if paths[i], err = jsonfield.ParsePath(c.Field); err != nil {
+			return nil, err
+		}
+	}
+	l.fields = jsonfield.New(paths...)
+	l.schema = parquet.NewSchema("event", newGroup(cols))
+	return l, nil
+}
+
+// extract sets the record's cells from its payload. A payload that is not one
+// strict JSON object has no values.
+func (l *layout) extract(r *record) {
+	r.cells = append(r.cells[:0], make([]cell, len(l.columns))...)
+	if len(l.columns) == 0 || l.fields.Extract(r.payload, l.values) != nil {
+		return
+	}
+	for i, c := range l.columns {
+		r.cells[i] = convert(c.Type, l.values[i])
+	}
+}
+
+func convert(t afterhours.ColumnType, v jsonfield.Value) (c cell) {
+	switch t {
+	case afterhours.String:
+		var s string
+		s, c.set = v.String()
+		c.bytes = []byte(s)
+	case afterhours.Int64:
+		c.bits, c.set = v.Int64()
+	case afterhours.Double:
+		var f float64
+		f, c.set = v.Double()
+		c.bits = int64(math.Float64bits(f))
+	case afterhours.Boolean:
+		var b bool
+		if b, c.set = v.Bool(); b {
+			c.bits = 1
+		}
+	case afterhours.Timestamp:
+		var err error
+		c.bits, err = jsonfield.ParseTime(v)
+		c.set = err == nil
+	}
+	return c
+}
+
+// appendKey appends the record's place in the order: keys compare as bytes just
+// as their records do. The key ends with the event ID.
+func (l *layout) appendKey(dst []byte, r *record) []byte {
+	if l.user >= 0 {
+		dst = appendCellKey(dst, l.columns[l.user].Type, r.cells[l.user])
+	}
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.time)^1<<63)
+	return append(dst, r.id...)
+}
+
+// appendCellKey puts nulls first. Strings end with 00 01 and have 00 FF for
+// every 00, so that none is the beginning of another.
+func appendCellKey(dst []byte, t afterhours.ColumnType, c cell) []byte {
+	if !c.set {
+		return append(dst, 0)
+	}
+	dst = append(dst, 1)
+	switch t {
+	case afterhours.String:
+		for rest := c.bytes; ; {
+			i := bytes.IndexByte(rest, 0)
+			if i < 0 {
+				return append(append(dst, rest...), 0, 1)
+			}
+			dst = append(append(dst, rest[:i]...), 0, 0xFF)
+			rest = rest[i+1:]
+		}
+	case afterhours.Double:
+		u := uint64(c.bits)
+		if u>>63 != 0 {
+			u = ^u
+		} else {
+			u |= 1 << 63
+		}
+		return binary.BigEndian.AppendUint64(dst, u)
+	default:
+		return binary.BigEndian.AppendUint64(dst, uint64(c.bits)^1<<63)
+	}
+}
+
+// group is the root of a schema whose columns have an order of their own;
+// [parquet.Group] sorts them by name.
+type group struct {
+	parquet.Group
+	fields []parquet.Field
+}
+
+// Fields returns the columns in order.
+func (g *group) Fields() []parquet.Field { return g.fields }
+
+// field is a column of a group.
+type field struct {
+	parquet.Node
+	name string
+}
+
+// Name returns the column's name.
+func (f *field) Name() string { return f.name }
+
+// Value is what parquet-go calls to write Go structs, which the lake does not.
+func (f *field) Value(base reflect.Value) reflect.Value { return base.FieldByName(f.name) }
+
+func newGroup(cols []afterhours.Column) *group {
+	g := &group{Group: parquet.Group{}}
+	add := func(name string, n parquet.Node) {
+		g.fields = append(g.fields, &field{n, name})
+		g.Group[name] = n
+	}
+	text := parquet.Encoded(parquet.String(), &parquet.Plain)
+	micros := parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.Plain)
+	add("event_id", text)
+	add("event_time", micros)
+	add("received_at", micros)
+	add("payload", text)
+	for _, c := range cols {
+		add(c.Name, parquet.Optional(nodeOf(c.Type)))
+	}
+	add("conflict", parquet.Encoded(parquet.Leaf(parquet.BooleanType), &parquet.Plain))
+	return g
+}
+
+// nodeOf returns the Parquet type of a declared column. Only strings have a
+// dictionary: they repeat, and a row group bounds how large it can get.
+func nodeOf(t afterhours.ColumnType) parquet.Node {
+	switch t {
+	case afterhours.Int64:
+		return parquet.Encoded(parquet.Leaf(parquet.Int64Type), &parquet.Plain)
+	case afterhours.Double:
+		return parquet.Encoded(parquet.Leaf(parquet.DoubleType), &parquet.Plain)
+	case afterhours.Boolean:
+		return parquet.Encoded(parquet.Leaf(parquet.BooleanType), &parquet.Plain)
+	case afterhours.Timestamp:
+		return parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.Plain)
+	default:
+		return parquet.Encoded(parquet.String(), &parquet.RLEDictionary)
+	}
+}
+
+// sorting is the order as Parquet's metadata says it.
+func (l *layout) sorting() []parquet.SortingColumn {
+	var s []parquet.SortingColumn
+	for _, name := range sortOf(l.columns) {
+		s = append(s, parquet.NullsFirst(parquet.Ascending(name)))
+	}
+	return s
+}
+
+// value returns a cell as Parquet's value for column i of the file.
+func (c cell) value(t afterhours.ColumnType, i int) parquet.Value {
+	if !c.set {
+		return parquet.NullValue().Level(0, 0, i)
+	}
+	var v parquet.Value
+	switch t {
+	case afterhours.String:
+		v = parquet.ByteArrayValue(c.bytes)
+	case afterhours.Double:
+		v = parquet.DoubleValue(math.Float64frombits(uint64(c.bits)))
+	case afterhours.Boolean:
+		v = parquet.BooleanValue(c.bits == 1)
+	default:
+		v = parquet.Int64Value(c.bits)
+	}
+	return v.Level(0, 1, i)
+}
+
+// cellOf is the inverse of value. The bytes are the value's.
+func cellOf(t afterhours.ColumnType, v parquet.Value) cell {
+	if v.IsNull() {
+		return cell{}
+	}
+	switch t {
+	case afterhours.String:
+		return cell{set: true, bytes: v.ByteArray()}
+	case afterhours.Double:
+		return cell{set: true, bits: int64(math.Float64bits(v.Double()))}
+	case afterhours.Boolean:
+		c := cell{set: true}
+		if v.Boolean() {
+			c.bits = 1
+		}
+		return c
+	default:
+		return cell{set: true, bits: v.Int64()}
+	}
+}

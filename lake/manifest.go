@@ -1,0 +1,226 @@
+package lake
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/afterhours/afterhours"
+)
+
+// Keys of the manifest in a partition's footer: its JSON, and the SHA-256 of
+// that in hexadecimal, because nothing else in Parquet guards the footer.
+const (
+	manifestKey = "afterhours.manifest"
+	checksumKey = "afterhours.manifest.sha256"
+)
+
+const (
+	// format is the partition format this build writes, and the newest it reads.
+	format = 1
+
+	// manifestAlarm is the size above which a manifest is reported. It would
+	// still work, but its hour has far more segments than it should.
+	manifestAlarm = 64 << 10
+
+	// historyLength is how many publishes a manifest remembers.
+	historyLength = 16
+)
+
+// Manifest is what a partition knows of itself.
+type Manifest struct {
+	Format     int
+	Hour       afterhours.Hour
+	Lineage    string // random; a partition that was not made from its predecessor begins a new one
+	Generation int64  // number of publishes of the hour
+
+	// The books: Seen = Rows + Duplicates + Erased, all cumulative.
+	Rows       int64
+	Seen       int64 // raw rows merged
+	Duplicates int64 // raw rows that were further copies of an event
+	Erased     int64 // raw rows of events that were erased
+
+	Conflicts int64 // rows whose copies came with differing payloads
+	Late      int64 // rows received after their hour had ended
+
+	Columns   []afterhours.Column // the declared columns, in order of name
+	Sort      []string            // what the rows are sorted by, ascending, nulls first
+	Merged    afterhours.RowSet   // the raw rows merged, save for pruned ones
+	Pruned    int64               // raw rows merged whose ranges were dropped from Merged
+	ErasedIDs []string            // digests of erased event IDs, sorted
+	History   []Publish           // the last publishes, oldest first
+}
+
+// Publish is one entry of a partition's history.
+type Publish struct {
+	Generation int64             `json:"generation"`
+	At         afterhours.Micros `json:"at"`
+	Cause      string            `json:"cause"`
+	Added      int64             `json:"added"`      // raw rows merged
+	Duplicates int64             `json:"duplicates"` // of these, dropped as copies
+}
+
+// wire is a manifest as it is written.
+type wire struct {
+	Format     int               `json:"format"`
+	Hour       string            `json:"hour"`
+	Lineage    string            `json:"lineage"`
+	Generation int64             `json:"generation"`
+	Rows       int64             `json:"rows"`
+	Seen       int64             `json:"seen"`
+	Duplicates int64             `json:"duplicates"`
+	Erased     int64             `json:"erased"`
+	Conflicts  int64             `json:"conflicts"`
+	Late       int64             `json:"late"`
+	Columns    []string          `json:"columns"`
+	Sort       []string          `json:"sort"`
+	Merged     afterhours.RowSet `json:"merged"`
+	Pruned     int64             `json:"pruned"`
+	ErasedIDs  []string          `json:"erased_ids"`
+	History    []Publish         `json:"history"`
+}
+
+// encode returns the manifest's text and its checksum.
+func (m *Manifest) encode() (text, sum string, err error) {
+	if err := m.validate(); err != nil {
+		return "", "", fmt.Errorf("encode manifest: %w", err)
+	}
+	w := wire{
+		Format: m.Format, Hour: m.Hour.String(), Lineage: m.Lineage, Generation: m.Generation,
+		Rows: m.Rows, Seen: m.Seen, Duplicates: m.Duplicates, Erased: m.Erased, Conflicts: m.Conflicts, Late: m.Late,
+		Sort: m.Sort, Merged: m.Merged, Pruned: m.Pruned, ErasedIDs: m.ErasedIDs, History: m.History,
+	}
+	for _, c := range m.Columns {
+		w.Columns = append(w.Columns, c.String())
+	}
+	b, err := json.Marshal(w, json.Deterministic(true))
+	if err != nil {
+		return "", "", fmt.Errorf("encode manifest: %w", err)
+	}
+	return string(b), checksum(string(b)), nil
+}
+
+func checksum(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// decodeManifest reads what encode returned, and nothing else.
+func decodeManifest(text, sum string) (*Manifest, error) {
+	if checksum(text) != sum {
+		return nil, errors.New("manifest does not match its checksum")
+	}
+	// A newer format may have members this build does not know: say so first.
+	var any struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal([]byte(text), &any); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	if any.Format != format {
+		return nil, fmt.Errorf("partition has format %d, this build reads up to %d: use a newer build", any.Format, format)
+	}
+	var w wire
+	if err := json.Unmarshal([]byte(text), &w, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	m := &Manifest{
+		Format: w.Format, Lineage: w.Lineage, Generation: w.Generation,
+		Rows: w.Rows, Seen: w.Seen, Duplicates: w.Duplicates, Erased: w.Erased, Conflicts: w.Conflicts, Late: w.Late,
+		Sort: w.Sort, Merged: w.Merged, Pruned: w.Pruned, ErasedIDs: w.ErasedIDs, History: w.History,
+	}
+	var err error
+	if m.Hour, err = afterhours.ParseHour(w.Hour); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	for _, s := range w.Columns {
+		c, err := afterhours.ParseColumn(s)
+		if err != nil {
+			return nil, fmt.Errorf("decode manifest: %w", err)
+		}
+		m.Columns = append(m.Columns, c)
+	}
+	if err := m.validate(); err != nil {
+		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	return m, nil
+}
+
+// validate reports why the manifest cannot be right, joined.
+func (m *Manifest) validate() error {
+	var errs []error
+	for _, n := range []int64{m.Rows, m.Seen, m.Duplicates, m.Erased, m.Conflicts, m.Late, m.Pruned} {
+		if n < 0 {
+			errs = append(errs, fmt.Errorf("a count is negative: %d", n))
+		}
+	}
+	if m.Seen != m.Rows+m.Duplicates+m.Erased {
+		errs = append(errs, fmt.Errorf("the books do not balance: %d rows seen, but %d published + %d duplicates + %d erased", m.Seen, m.Rows, m.Duplicates, m.Erased))
+	}
+	if n := m.Merged.Count(); m.Seen != n+m.Pruned {
+		errs = append(errs, fmt.Errorf("the books do not balance: %d rows seen, but %d merged + %d pruned", m.Seen, n, m.Pruned))
+	}
+	if m.Conflicts > m.Rows || m.Late > m.Rows {
+		errs = append(errs, fmt.Errorf("%d conflicts and %d late of only %d rows", m.Conflicts, m.Late, m.Rows))
+	}
+	if len(m.Lineage) != 32 || m.Generation < 1 {
+		errs = append(errs, fmt.Errorf("lineage %q, generation %d", m.Lineage, m.Generation))
+	}
+	if !slices.Equal(m.Sort, sortOf(m.Columns)) {
+		errs = append(errs, fmt.Errorf("sorted by %q, which this build does not do", m.Sort))
+	}
+	return errors.Join(append(errs, validateColumns(m.Columns))...)
+}
+
+// validateColumns demands valid columns in strict order of name.
+func validateColumns(cols []afterhours.Column) error {
+	var errs []error
+	for i, c := range cols {
+		errs = append(errs, c.Validate())
+		if i > 0 && cols[i-1].Name >= c.Name {
+			errs = append(errs, fmt.Errorf("columns %q and %q are out of order", cols[i-1].Name, c.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// next returns the manifest that follows m, which is nil for a new partition,
+// before anything was counted. fresh begins a new lineage, for rows that were
+// not taken from the base.
+func (m *Manifest) next(h afterhours.Hour, cols []afterhours.Column, fresh bool) *Manifest {
+	n := &Manifest{Format: format, Hour: h, Lineage: newLineage(), Generation: 1, Columns: cols, Sort: sortOf(cols), Merged: afterhours.RowSet{}}
+	if m == nil {
+		return n
+	}
+	n.Generation, n.ErasedIDs, n.History = m.Generation+1, m.ErasedIDs, slices.Clone(m.History)
+	if fresh {
+		return n
+	}
+	n.Lineage, n.Merged, n.Pruned = m.Lineage, m.Merged.Clone(), m.Pruned
+	n.Seen, n.Duplicates, n.Erased = m.Seen, m.Duplicates, m.Erased
+	return n
+}
+
+func (m *Manifest) remember(p Publish) {
+	m.History = append(m.History, p)
+	if n := len(m.History) - historyLength; n > 0 {
+		m.History = slices.Delete(m.History, 0, n)
+	}
+}
+
+func newLineage() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// digest is how an erased event's ID is remembered.
+func digest(id []byte) string {
+	sum := sha256.Sum256(id)
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,50 @@
+package lake
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/afterhours/afterhours"
+)
+
+// objects is where partitions are kept. Keys are relative to the lake's root.
+type objects interface {
+	// get opens the newest version of an object, bytes and version from one
+	// response. It returns nil if there certainly is none; what merely cannot
+	// be read is an error.
+	get(ctx context.Context, key string) (*object, error)
+
+	// create opens a temporary file for put.
+	create() (*os.File, error)
+
+	// put makes the file's content the object, if and only if the newest version
+	// is still base, nil for none. If it is not, or if nobody knows whether the
+	// request got through, the error is ErrConflict. Whatever the error, the
+	// caller starts again from get.
+	put(ctx context.Context, key string, f *os.File, base *object) error
+
+	// list visits every object.
+	list(ctx context.Context, visit func(Object) error) error
+
+	// prove shows that put keeps its promise, and cleans up behind itself.
+	prove(ctx context.Context) error
+
+	close() error
+}
+
+// object is one version of an object, open for reading.
+type object struct {
+	file    *os.File
+	size    int64
+	version string
+}
+
+// Object is a partition as a listing shows it.
+type Object struct {
+	Hour     afterhours.Hour
+	Key      string // relative to the lake's root
+	Size     int64
+	Modified time.Time
+	Version  string
+}

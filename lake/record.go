@@ -1,0 +1,131 @@
+package lake
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/afterhours/afterhours"
+)
+
+// Within a rewrite rows travel through sorters as a key and a body. Both keys
+// there are, by ID and by order, end with the event ID, so the body has its
+// length only:
+//
+//	byte     flags
+//	uvarint  length of the ID
+//	varint   event time
+//	varint   received time
+//	         if the flag says so, for every declared column: a byte, 1 if it has
+//	         a value, then the value: varint, or uvarint length and bytes
+//	…        the payload, to the end
+type flags byte
+
+const (
+	hasConflict flags = 1 << iota
+	hasCells
+	fromBase // the row was published already, and counted
+)
+
+var errBody = errors.New("read sorted rows: temporary file is damaged")
+
+func appendBody(dst []byte, r *record, f flags) []byte {
+	if r.conflict {
+		f |= hasConflict
+	}
+	dst = append(dst, byte(f))
+	dst = binary.AppendUvarint(dst, uint64(len(r.id)))
+	dst = binary.AppendVarint(dst, int64(r.time))
+	dst = binary.AppendVarint(dst, int64(r.received))
+	if f&hasCells != 0 {
+		for _, c := range r.cells {
+			dst = appendCell(dst, c)
+		}
+	}
+	return append(dst, r.payload...)
+}
+
+func appendCell(dst []byte, c cell) []byte {
+	switch {
+	case !c.set:
+		return append(dst, 0)
+	case c.bytes != nil:
+		dst = binary.AppendUvarint(append(dst, 2), uint64(len(c.bytes)))
+		return append(dst, c.bytes...)
+	default:
+		return binary.AppendVarint(append(dst, 1), c.bits)
+	}
+}
+
+// decodeBody sets r from a key and body, whose memory it then shares. columns is
+// how many cells there are if the body has cells.
+func decodeBody(key, body []byte, columns int, r *record) (flags, error) {
+	d := decoder{b: body}
+	f := flags(d.byte())
+	n := int(d.uvarint())
+	r.time, r.received = afterhours.Micros(d.varint()), afterhours.Micros(d.varint())
+	r.conflict = f&hasConflict != 0
+	r.cells = r.cells[:0]
+	if f&hasCells != 0 {
+		for range columns {
+			r.cells = append(r.cells, d.cell())
+		}
+	}
+	if d.bad || n > len(key) {
+		return 0, errBody
+	}
+	r.id, r.payload = key[len(key)-n:], d.b
+	return f, nil
+}
+
+// decoder reads values off the front of b until something is wrong.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if n < 0 || n > len(d.b) {
+		d.bad, n = true, 0
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if v := d.take(1); len(v) == 1 {
+		return v[0]
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	d.take(cmpNeg(n))
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	d.take(cmpNeg(n))
+	return v
+}
+
+// cmpNeg makes the error values of varint decoding a length that take refuses.
+func cmpNeg(n int) int {
+	if n <= 0 {
+		return -1
+	}
+	return n
+}
+
+func (d *decoder) cell() cell {
+	switch d.byte() {
+	case 0:
+		return cell{}
+	case 1:
+		return cell{set: true, bits: d.varint()}
+	default:
+		return cell{set: true, bytes: d.take(int(d.uvarint()))}
+	}
+}
