@@ -69,6 +69,9 @@ func TestFailedHourKeepsAllItsMarks(t *testing.T) {
 	w := s.start(late)
 	s.take(markAt(testHour, 2, noon))
 	s.failed(w, late.Add(time.Hour))
+	if w.marks[0].Offset != 2 {
+		t.Fatalf("the failed hour has marks up to %d, want 2", w.marks[0].Offset)
+	}
 	s.take(markAt(testHour, 3, noon))
 	if s.start(late.Add(time.Minute)) != nil {
 		t.Fatal("a failed hour is tried again before its pause is over")
