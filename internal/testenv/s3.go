@@ -25,6 +25,10 @@ func S3Endpoint(tb testing.TB) string {
 
 // S3 creates an empty bucket for the test and returns its URL in the form of
 // gocloud.dev/blob/s3blob. The bucket lives as long as the gateway.
+//
+// Unlike S3, the gateway answers a failed condition without reading the body and
+// hangs up. A client that is still sending, as with several MiB in one request,
+// sees a reset connection in place of the status 412.
 func S3(tb testing.TB) string {
 	tb.Helper()
 	endpoint := S3Endpoint(tb)
