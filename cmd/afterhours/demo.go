@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +64,9 @@ When it is run again it begins anew.`,
 			}
 			if events < 100 || events > 10_000_000 {
 				return app.Usagef("--events %d: want 100 to 10,000,000", events)
+			}
+			if !cmd.Flags().Changed("log-level") {
+				g.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})) // the table says it all
 			}
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), g, events)
 		},
