@@ -19,14 +19,15 @@ const module = "github.com/afterhours/afterhours"
 var mayImport = map[string][]string{
 	"":                                 {},
 	"migrations":                       {},
+	"internal/embedded":                {},
 	"internal/jsonfield":               {""},
 	"store":                            {""},
 	"store/cassandra":                  {"", "store", "migrations"},
-	"store/pebble":                     {"", "store"},
+	"store/pebble":                     {"", "store", "internal/embedded"},
 	"store/storetest":                  {"", "store"},
 	"dirty":                            {""},
 	"dirty/kafka":                      {"", "dirty"},
-	"dirty/pebble":                     {"", "dirty"},
+	"dirty/pebble":                     {"", "dirty", "internal/embedded"},
 	"dirty/dirtytest":                  {"", "dirty"},
 	"lake":                             {"", "internal/jsonfield"},
 	"ingest":                           {"", "store", "internal/jsonfield"},
@@ -39,7 +40,7 @@ var mayImport = map[string][]string{
 // onlyIn says where a technology may be known outside of cmd and of tests.
 var onlyIn = map[string][]string{
 	"github.com/apache/cassandra-gocql-driver": {"store/cassandra"},
-	"github.com/cockroachdb/pebble":            {"store/pebble", "dirty/pebble"},
+	"github.com/cockroachdb/pebble":            {"store/pebble", "dirty/pebble", "internal/embedded"},
 	"github.com/twmb/franz-go":                 {"dirty/kafka"},
 	"github.com/segmentio/kafka-go":            {"dirty/kafka", "ingest"},
 	"github.com/parquet-go/parquet-go":         {"lake"},

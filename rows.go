@@ -1,6 +1,7 @@
 package afterhours
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -191,7 +192,8 @@ func (s RowSet) Clone() RowSet {
 
 // Segments returns the segments that have rows in the set, in order.
 func (s RowSet) Segments() []Segment {
-	return slices.SortedFunc(maps.Keys(s), func(a, b Segment) int { return slices.Compare(a[:], b[:]) })
+	segs := slices.SortedFunc(maps.Keys(s), func(a, b Segment) int { return bytes.Compare(a[:], b[:]) })
+	return slices.DeleteFunc(segs, func(seg Segment) bool { return len(s[seg]) == 0 })
 }
 
 // MarshalText prints each segment's Ranges on a line of its own, sorted:

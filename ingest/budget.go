@@ -33,7 +33,7 @@ func (b *budget) take(ctx context.Context, done <-chan struct{}, n int64) error 
 		case <-done:
 			return ErrClosed
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -29,6 +29,7 @@ type fake struct {
 	mu       sync.Mutex
 	clock    int // counts what happens, so that "after" has a meaning
 	lanes    map[string]*fakeLane
+	copies   map[string][]*fakeRow     // by event ID
 	marks    map[afterhours.Hour][]int // when calls that succeeded began
 	declared map[string][]afterhours.Column
 	inFlight int            // Mark calls
@@ -47,12 +48,12 @@ type fakeLane struct {
 }
 
 type fakeRow struct {
-	event  afterhours.Event
-	wrote  afterhours.Micros
-	kept   bool
-	acked  int // when it was acknowledged, 0: never
-	tries  int
-	refuse bool
+	lane  *fakeLane
+	event afterhours.Event
+	wrote afterhours.Micros
+	kept  bool
+	acked int // when it was acknowledged, 0: never
+	tries int
 }
 
 func newFake(t testing.TB) *fake {
@@ -60,6 +61,7 @@ func newFake(t testing.TB) *fake {
 		t:        t,
 		fault:    func(string, afterhours.Hour) (bool, error) { return true, nil },
 		lanes:    map[string]*fakeLane{},
+		copies:   map[string][]*fakeRow{},
 		marks:    map[afterhours.Hour][]int{},
 		declared: map[string][]afterhours.Column{},
 		acks:     map[string]int{},
@@ -69,14 +71,14 @@ func newFake(t testing.TB) *fake {
 
 // begin counts a call and asks for its fault without holding the lock, so that
 // faults may block.
-func (f *fake) begin(op string, h afterhours.Hour) (bool, error, int) {
+func (f *fake) begin(op string, h afterhours.Hour) (began int, apply bool, err error) {
 	f.mu.Lock()
 	f.calls[op]++
 	f.clock++
-	began := f.clock
+	began = f.clock
 	f.mu.Unlock()
-	apply, err := f.fault(op, h)
-	return apply, err, began
+	apply, err = f.fault(op, h)
+	return began, apply, err
 }
 
 func (f *fake) lane(h afterhours.Hour, name string) *fakeLane {
@@ -104,7 +106,7 @@ func (f *fake) PutLane(ctx context.Context, h afterhours.Hour, row store.Lane) e
 	}
 	f.mu.Unlock()
 
-	apply, err, _ := f.begin(op, h)
+	_, apply, err := f.begin(op, h)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.clock++
@@ -149,7 +151,7 @@ func (f *fake) Append(ctx context.Context, h afterhours.Hour, lane string, wrote
 	}
 	f.mu.Unlock()
 
-	apply, err, _ := f.begin("append", h)
+	_, apply, err := f.begin("append", h)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err == nil && slices.ContainsFunc(rows, func(r store.Row) bool { return f.refuses(r) }) {
@@ -170,7 +172,9 @@ func (f *fake) Append(ctx context.Context, h afterhours.Hour, lane string, wrote
 }
 
 // refuses reports whether the row is one of those that no store takes.
-func (f *fake) refuses(r store.Row) bool { return bytes.Contains(r.Event.Payload, []byte("POISON")) && r.Event.Type[0] != '_' }
+func (f *fake) refuses(r store.Row) bool {
+	return bytes.Contains(r.Event.Payload, poison) && r.Event.Type[0] != '_'
+}
 
 // checkRow checks that a row number has the same event and write timestamp
 // whenever it comes.
@@ -178,12 +182,14 @@ func (f *fake) checkRow(l *fakeLane, lane string, wrote afterhours.Micros, r sto
 	if r.ID.Segment.String() != lane {
 		f.t.Errorf("a row of segment %s is in lane %s", r.ID.Segment, lane)
 	}
-	if err := errors.Join(r.Event.Validate()); err != nil || r.Event.Hour() != l.hour {
+	if err := r.Event.Validate(); err != nil || r.Event.Hour() != l.hour {
 		f.t.Errorf("row of %s in %s: %v", r.Event.Hour(), l.hour, err)
 	}
 	old := l.rows[r.ID.Seq]
 	if old == nil {
-		l.rows[r.ID.Seq] = &fakeRow{event: r.Event, wrote: wrote, tries: 1}
+		row := &fakeRow{lane: l, event: r.Event, wrote: wrote, tries: 1}
+		l.rows[r.ID.Seq] = row
+		f.copies[r.Event.ID] = append(f.copies[r.Event.ID], row)
 		return
 	}
 	old.tries++
@@ -193,7 +199,7 @@ func (f *fake) checkRow(l *fakeLane, lane string, wrote afterhours.Micros, r sto
 }
 
 func (f *fake) DeclareColumns(ctx context.Context, eventType string, cols []afterhours.Column) error {
-	apply, err, _ := f.begin("columns", afterhours.Hour{Type: eventType})
+	_, apply, err := f.begin("columns", afterhours.Hour{Type: eventType})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if apply {
@@ -209,7 +215,7 @@ func (f *fake) Mark(ctx context.Context, hours ...afterhours.Hour) error {
 		f.t.Errorf("%d Mark calls in flight", f.inFlight)
 	}
 	f.mu.Unlock()
-	_, err, began := f.begin("mark", hours[0])
+	began, _, err := f.begin("mark", hours[0])
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.inFlight--
@@ -236,18 +242,17 @@ func (f *fake) acked(e afterhours.Event) {
 	defer f.mu.Unlock()
 	f.clock++
 	f.acks[e.ID]++
-	for _, l := range f.lanes {
-		for _, r := range l.rows {
-			if r.acked == 0 || l.indexed == 0 || !bytes.Equal(r.event.Payload, e.Payload) || r.event.ID != e.ID {
-				continue
-			}
-			if old := time.Since(l.renewed); old > time.Hour+time.Minute {
-				f.t.Errorf("%s is acknowledged %v after its index row was written", e.ID, old)
-			}
-			for _, began := range f.marks[l.hour] {
-				if began > r.acked && began > l.indexed {
-					return
-				}
+	for _, r := range f.copies[e.ID] {
+		l := r.lane
+		if r.acked == 0 || l.indexed == 0 || r.event.Type != e.Type {
+			continue
+		}
+		if old := time.Since(l.renewed); old > time.Hour+time.Minute {
+			f.t.Errorf("%s is acknowledged %v after its index row was written", e.ID, old)
+		}
+		for _, began := range f.marks[l.hour] {
+			if began > r.acked && began > l.indexed {
+				return
 			}
 		}
 	}
@@ -261,11 +266,23 @@ func testEvent(hour, n int) afterhours.Event {
 	return afterhours.NewEvent(id, "purchase", at, at, fmt.Appendf(nil, `{"id":%q}`, id))
 }
 
+// poison makes the fake refuse a row.
+var poison = []byte("POISON")
+
+// testRecord is the record an event was made from.
+func testRecord(e afterhours.Event) Record {
+	return Record{Bytes: e.Payload, Source: "test", Position: e.ID, Time: e.Time.Time()}
+}
+
 // write hands an event to the writer, with the oracle as its acknowledgement.
 func (f *fake) write(w *Writer, e afterhours.Event) {
 	f.t.Helper()
-	from := Record{Bytes: e.Payload, Source: "test", Position: e.ID, Time: e.Time.Time()}
-	if err := w.Write(context.Background(), e, from, func() { f.acked(e) }); err != nil {
+	from := testRecord(e)
+	kept := e
+	if bytes.Contains(e.Payload, poison) {
+		kept = quarantine(from, "", 0)
+	}
+	if err := w.Write(context.Background(), e, from, func() { f.acked(kept) }); err != nil {
 		f.t.Errorf("write %s: %v", e.ID, err)
 	}
 }

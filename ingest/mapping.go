@@ -93,13 +93,14 @@ func (c *compiler) field(what, field string, required bool) int {
 }
 
 func (c *compiler) checkType(m Mapping) {
-	switch {
-	case (m.Type == "") == (m.TypeField == ""):
+	if (m.Type == "") == (m.TypeField == "") {
 		c.fault("event type: want either a field or one type for all records")
-	case m.Type != "":
-		if err := outsideType(m.Type); err != nil {
-			c.fault("%w", err)
-		}
+	}
+	if m.Type == "" {
+		return
+	}
+	if err := outsideType(m.Type); err != nil {
+		c.faults = append(c.faults, err)
 	}
 }
 
@@ -187,7 +188,7 @@ func (m *mapper) readID(v jsonfield.Value, payload []byte) (string, error) {
 			return id, nil
 		}
 	default:
-		return "", fmt.Errorf("ID field %q is %.60q: want a string or a number", m.IDField, v.Raw)
+		return "", fmt.Errorf("ID field %q is %.60s: want a string or a number", m.IDField, v.Raw)
 	}
 	sum := sha256.Sum256(payload)
 	return hex.EncodeToString(sum[:]), nil
@@ -204,7 +205,7 @@ func (m *mapper) readType(v jsonfield.Value) (string, error) {
 	case jsonfield.Absent:
 		return "", fmt.Errorf("event type field %q is absent", m.TypeField)
 	}
-	return "", fmt.Errorf("event type field %q is %.60q: want a string", m.TypeField, v.Raw)
+	return "", fmt.Errorf("event type field %q is %.60s: want a string", m.TypeField, v.Raw)
 }
 
 func (m *mapper) readTime(v jsonfield.Value, now time.Time) (afterhours.Micros, error) {

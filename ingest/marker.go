@@ -62,13 +62,13 @@ func (m *marker) run(ctx context.Context) error {
 		case <-m.w.drained:
 			return nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		linger.Reset(markLinger)
 		select {
 		case <-linger.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		if err := m.flush(ctx); err != nil {
 			return err

@@ -8,7 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/afterhours/afterhours"
 )
@@ -24,14 +25,14 @@ const (
 // envelope is the payload of a quarantine event: a record that could not be an
 // event, as JSON. Its bytes are in Text or in Base64.
 type envelope struct {
-	Reason    string  `json:"reason"`
-	Source    string  `json:"source"`
-	Position  string  `json:"position"`
-	Size      int64   `json:"size"` // of the whole record
-	Text      *string `json:"text,omitempty"`
-	Base64    *string `json:"base64,omitempty"`
-	SHA256    string  `json:"sha256,omitempty"`    // of the whole record, if it is truncated
-	Truncated bool    `json:"truncated,omitempty"` // only the beginning is kept
+	Reason    string          `json:"reason"`
+	Source    string          `json:"source"`
+	Position  string          `json:"position"`
+	Size      int64           `json:"size"` // of the whole record
+	Text      json.RawMessage `json:"text,omitempty"`
+	Base64    *string         `json:"base64,omitempty"`
+	SHA256    string          `json:"sha256,omitempty"`    // of the whole record, if it is truncated
+	Truncated bool            `json:"truncated,omitempty"` // only the beginning is kept
 }
 
 // quarantine makes the event that keeps a record which is no event. Its hour and
@@ -68,14 +69,11 @@ func quarantine(r Record, reason string, received afterhours.Micros) afterhours.
 
 // keep stores the bytes as text where that says the same and is not longer.
 func (e *envelope) keep(b []byte) {
-	encoded := base64.StdEncoding.EncodeToString(b)
-	if utf8.Valid(b) {
-		text := string(b)
-		if quoted, err := json.Marshal(text); err == nil && len(quoted) <= len(encoded)+len(`""`) {
-			e.Text = &text
-			return
-		}
+	if text, err := jsontext.AppendQuote(nil, b); err == nil && len(text) <= base64.StdEncoding.EncodedLen(len(b))+len(`""`) {
+		e.Text = text
+		return
 	}
+	encoded := base64.StdEncoding.EncodeToString(b)
 	e.Base64 = &encoded
 }
 

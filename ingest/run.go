@@ -20,7 +20,7 @@ func Run(ctx context.Context, src Source, m Mapping, w *Writer) (Summary, error)
 		return Summary{}, fmt.Errorf("read mapping: %w", err)
 	}
 	writing, end := outlive(ctx, w.o.ShutdownGrace)
-	defer end()
+	defer end(nil)
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
@@ -29,6 +29,7 @@ func Run(ctx context.Context, src Source, m Mapping, w *Writer) (Summary, error)
 		err := w.Run(writing)
 		if err != nil {
 			stop(err)
+			end(err)
 		}
 		wrote <- err
 	}()
@@ -44,13 +45,14 @@ func Run(ctx context.Context, src Source, m Mapping, w *Writer) (Summary, error)
 // errGrace ends what is still in hand when the grace is over.
 var errGrace = errors.New("not everything that was read could be kept in time; it is not acknowledged")
 
-// outlive returns a context that ends some time after ctx does.
-func outlive(ctx context.Context, grace time.Duration) (context.Context, func()) {
+// outlive returns a context that ends some time after ctx does, and what ends it
+// at once.
+func outlive(ctx context.Context, grace time.Duration) (context.Context, context.CancelCauseFunc) {
 	out, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		time.AfterFunc(grace, func() { cancel(errGrace) })
 	})
-	return out, func() { stop(); cancel(nil) }
+	return out, func(cause error) { stop(); cancel(cause) }
 }
 
 // work is a record on its way from the source to the mapping.

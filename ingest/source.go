@@ -28,15 +28,17 @@ type Cut struct {
 // it and its index row, and its hour is marked. After an error of Put nothing of
 // the record is acknowledged, and the source should return that error.
 //
-// Put is called by any number of goroutines. Records may be acknowledged in any
-// order, and a record that was put but not yet acknowledged when the source
-// returned is acknowledged later or never.
+// Put is called by any number of goroutines. Records are acknowledged in any
+// order. ack does not block: everything else waits for it.
 type Put func(ctx context.Context, r Record, ack func()) error
 
 // Source is where records come from.
 type Source interface {
-	// Run puts every record and returns nil at the end of the input, after which
-	// acknowledgements still arrive. When ctx ends it stops reading and returns
-	// ctx's error.
+	// Run puts every record and returns nil at the end of the input. When ctx ends
+	// it stops reading and returns ctx's error. No Put is under way when it returns.
+	//
+	// Acknowledgements arrive while Run lasts, also after ctx has ended, and after
+	// it. A source that commits them may wait for those that are missing, but not
+	// for ever: if the store or the marks fail, they never arrive.
 	Run(ctx context.Context, put Put) error
 }

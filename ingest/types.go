@@ -40,7 +40,7 @@ func (w *Writer) declareNew(ctx context.Context, eventType string) error {
 	case w.types.turn <- struct{}{}:
 		defer func() { <-w.types.turn }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	if _, ok := w.types.known.Load(eventType); ok {
 		return nil

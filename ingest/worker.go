@@ -92,7 +92,7 @@ func (k *worker) tell(ctx context.Context, f func()) error {
 	case k.told <- f:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 

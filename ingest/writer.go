@@ -141,24 +141,33 @@ var ErrClosed = errors.New("writer is closed")
 // Write takes a valid event that was made from a record. It blocks while too
 // much is in hand, and while an event type that is new to this process has its
 // columns declared. ack is called once, when the event is kept; it must not
-// block. After an error the event is not acknowledged.
+// block. After an error the event is not acknowledged. When Run has failed, Write
+// fails with its error.
 func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack func()) error {
-	e, err := w.declare(ctx, e)
-	if err != nil {
-		return err
-	}
-	it := item{e, rider{ack: ack, from: from, late: e.Late()}}
-	it.rider.cost = min(w.o.InHand, overhead+int64(len(e.Payload)+len(from.Bytes)))
 	select {
+	case <-w.done:
+		return w.failed()
 	case <-w.closing:
 		return ErrClosed
 	default:
 	}
-	if err := w.budget.take(ctx, w.done, it.rider.cost); err != nil {
-		return w.failed(err)
+	e, err := w.declare(ctx, e)
+	if err != nil {
+		return err
 	}
-	if err := w.route(ctx, it); err != nil {
-		w.budget.give(it.rider.cost)
+	cost := overhead + int64(len(e.Payload))
+	if e.Type == afterhours.QuarantineType {
+		cost += int64(len(from.Bytes)) // of which the payload is a copy
+	}
+	cost = min(cost, w.o.InHand)
+	if err := w.budget.take(ctx, w.done, cost); err != nil {
+		if errors.Is(err, ErrClosed) {
+			err = w.failed()
+		}
+		return err
+	}
+	if err := w.route(ctx, item{e, rider{ack: ack, from: from, late: e.Late(), cost: cost}}); err != nil {
+		w.budget.give(cost)
 		return err
 	}
 	w.counts.read.Add(1)
@@ -173,20 +182,18 @@ func (w *Writer) route(ctx context.Context, it item) error {
 	case w.workers[n].in <- it:
 		return nil
 	case <-w.done:
-		return w.failed(nil)
+		return w.failed()
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 }
 
-// failed returns why Run ended, or err if it did not.
-func (w *Writer) failed(err error) error {
-	select {
-	case <-w.done:
-		return fmt.Errorf("write event: the writer has ended: %w", errors.Join(w.err, err))
-	default:
-		return err
+// failed says why Run has ended.
+func (w *Writer) failed() error {
+	if w.err == nil {
+		return ErrClosed
 	}
+	return fmt.Errorf("write event: the writer has ended: %w", w.err)
 }
 
 // Close says that no more events will be written. Run then finishes what is in
@@ -228,7 +235,7 @@ func (w *Writer) drain(ctx context.Context) error {
 	select {
 	case <-w.closing:
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	// Every item in hand holds its part of the budget until it is acknowledged.
 	if err := w.budget.take(ctx, nil, w.o.InHand); err != nil {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -182,12 +182,13 @@ func TestRewritesEqualOracle(t *testing.T) {
 	})
 }
 
+// tempDir is TempDir for one check of rapid.
 func tempDir(t *rapid.T) string {
-	dir, err := mkdirTemp()
+	dir, err := os.MkdirTemp("", "lake-*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeAll(dir) })
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
@@ -260,5 +261,3 @@ func checkPartition(t *rapid.T, l *Lake, rows []row, userType afterhours.ColumnT
 func sameCopies(a, b afterhours.Copies) bool {
 	return a.ID == b.ID && a.Type == b.Type && a.Time == b.Time && a.Received == b.Received && string(a.Payload) == string(b.Payload) && a.Conflict == b.Conflict
 }
-
-var _ = math.Inf

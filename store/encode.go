@@ -41,7 +41,7 @@ func DecodeEvent(h afterhours.Hour, b []byte) (afterhours.Event, error) {
 		return e, errTruncated
 	}
 	if b[0] != encoding {
-		return e, fmt.Errorf("decode event: format %d is newer than this build, which reads %d", b[0], encoding)
+		return e, fmt.Errorf("decode event: format %d is unknown to this build, which reads %d", b[0], encoding)
 	}
 	rest := b[1:]
 	at, n := binary.Varint(rest)

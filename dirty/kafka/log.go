@@ -113,8 +113,8 @@ func (q *Queue) process(p *kmsg.FetchResponseTopicPartition, from int64) ([]*kgo
 		// log goes on: log compaction removed the last ones altogether.
 		next = p.HighWatermark
 	}
-	if next == from && p.HighWatermark > from {
-		return nil, from, kerr.OffsetNotAvailable
+	if next == from {
+		return nil, from, kerr.OffsetNotAvailable // the log became shorter
 	}
 	return got.Records, next, nil
 }

@@ -85,7 +85,7 @@ func Open(ctx context.Context, rawURL string, log *slog.Logger) (*Queue, error) 
 	if err != nil {
 		return nil, err
 	}
-	reader, err := c.client()
+	reader, err := c.client(kgo.MetadataMinAge(100 * time.Millisecond)) // leaders that moved, topics just made
 	if err != nil {
 		return nil, fmt.Errorf("configure Kafka client: %w", err)
 	}

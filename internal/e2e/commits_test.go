@@ -24,7 +24,7 @@ type backends struct {
 
 // setup is how the commands are pointed at fresh backends.
 type setup struct {
-	flags []string                   // for every command
+	flags []string                  // for every command
 	lake  func(t *testing.T) string // a directory with the lake's objects as they are now
 }
 

@@ -20,7 +20,8 @@
 // flipped; width is one byte, the segment 16, seq 4, big endian. So rows lie in
 // the order (hour, lane, segment, seq). A row's value is the varint of when it
 // was written, then the event as [store.AppendEvent] encodes it. All other
-// values are JSON.
+// values are the JSON of the contract's types, whose field names thereby are part
+// of the format.
 //
 // # Expiry
 //
@@ -140,25 +141,21 @@ func (s *Store) remove(ctx context.Context, key []byte) error {
 	return s.db.Delete(key, pebble.Sync)
 }
 
-// each visits the keys that begin with prefix, in order, and their JSON values.
+// each visits the keys that begin with prefix, in order, with their JSON values.
 func each[T any](ctx context.Context, s *Store, prefix []byte, visit func(key []byte, v T) error) error {
-	return s.scan(ctx, prefix, func(it *pebble.Iterator) error {
+	return s.scan(ctx, prefix, func(key, value []byte) ([]byte, error) {
 		var v T
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return err
+		if err := json.Unmarshal(value, &v); err != nil {
+			return nil, fmt.Errorf("decode value of key %q: %w", key, err)
 		}
-		if err := json.Unmarshal(b, &v); err != nil {
-			return fmt.Errorf("decode value of key %q: %w", it.Key(), err)
-		}
-		return visit(it.Key(), v)
+		return nil, visit(key, v)
 	})
 }
 
-// scan calls visit with an iterator that stands on each key that begins with
-// prefix. The visitor may move it forward with [seek]; it is moved by one after
-// each visit. Only when scan returned nil was there no key left.
-func (s *Store) scan(ctx context.Context, prefix []byte, visit func(*pebble.Iterator) error) (err error) {
+// scan visits the keys that begin with prefix, in order. The visitor may return
+// a later key to go on from instead of the next; key and value are its own only
+// until it returns. Only when scan returned nil was no key left.
+func (s *Store) scan(ctx context.Context, prefix []byte, visit func(key, value []byte) (seek []byte, err error)) (err error) {
 	ctx, end, err := s.db.Begin(ctx)
 	if err != nil {
 		return err
@@ -169,17 +166,26 @@ func (s *Store) scan(ctx context.Context, prefix []byte, visit func(*pebble.Iter
 		return err
 	}
 	defer func() {
-		// An error of visit is returned as it is, a read error never hidden.
-		if e := it.Close(); err == nil {
+		if e := it.Close(); err == nil { // the visitor's error is returned as it is
 			err = e
 		}
 	}()
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok; {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if err := visit(it); err != nil {
+		value, err := it.ValueAndErr()
+		if err != nil {
 			return err
+		}
+		seek, err := visit(it.Key(), value)
+		switch {
+		case err != nil:
+			return err
+		case seek != nil:
+			ok = it.SeekGE(seek)
+		default:
+			ok = it.Next()
 		}
 	}
 	return it.Error()

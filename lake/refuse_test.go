@@ -1,0 +1,329 @@
+package lake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+
+	"github.com/afterhours/afterhours"
+)
+
+// content returns an object's bytes, and nil if there is none.
+func content(t testing.TB, l *Lake, key string) []byte {
+	t.Helper()
+	o, err := l.objects.get(context.Background(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o == nil {
+		return nil
+	}
+	defer o.file.Close()
+	b := make([]byte, o.size)
+	if _, err := o.file.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// forge writes a file of a partition's form whose manifest is whatever it is
+// given, with a checksum that fits.
+func forge(t *testing.T, cols []afterhours.Column, text string, rows ...record) []byte {
+	t.Helper()
+	l, err := newLayout(cols)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w, err := newPartitionWriter(&out, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		if err := w.add(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(rows) > 0 {
+		if err := w.flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.w.SetKeyValueMetadata(manifestKey, text)
+	w.w.SetKeyValueMetadata(checksumKey, checksum(text))
+	if err := w.w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// text returns a manifest of an hour with n rows as JSON.
+func text(t testing.TB, h afterhours.Hour, n int64, cols ...afterhours.Column) string {
+	t.Helper()
+	m := (*Manifest)(nil).next(h, cols, false)
+	m.Rows, m.Seen = n, n
+	if n > 0 {
+		m.Merged[afterhours.Segment{}] = afterhours.Ranges{{First: 0, Last: uint32(n - 1)}}
+	}
+	s, _, err := m.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A partition that this build must not rewrite is refused, with the reason, and
+// stays as it is, byte for byte.
+func TestRefusedPartitionsStay(t *testing.T) {
+	upper, _ := afterhours.ParseHour("Purchase/2026-11-20T10")
+	user := afterhours.Column{Name: "user_id", Field: "user_id", Type: afterhours.String}
+	other := afterhours.Column{Name: "other", Field: "x", Type: afterhours.Int64}
+	asInt := afterhours.Column{Name: "user_id", Field: "user_id", Type: afterhours.Int64}
+	elsewhere := afterhours.Column{Name: "user_id", Field: "user.id", Type: afterhours.String}
+	plain := text(t, hour, 0)
+	e := func(id string, at afterhours.Micros) record {
+		return record{id: []byte(id), time: hour.Start + at, received: hour.Start}
+	}
+	in := openDirTest(t)
+	if _, err := rewrite(in, hour, RewriteOptions{}, sample(hour, 500)...); err != nil {
+		t.Fatal(err)
+	}
+	good := content(t, in, keyOf(hour))
+	cases := map[string]struct {
+		object []byte
+		want   string
+	}{
+		"newer format":            {forge(t, nil, strings.Replace(plain, `"format":1`, `"format":2,"new":true`, 1)), "format 2"},
+		"unknown member":          {forge(t, nil, strings.Replace(plain, `"format":1`, `"format":1,"new":true`, 1)), "new"},
+		"another hour":            {forge(t, nil, text(t, upper, 0)), "Purchase"},
+		"undeclared column":       {forge(t, []afterhours.Column{other}, text(t, hour, 0, other)), "other=x:int64 is not declared"},
+		"column of another type":  {forge(t, []afterhours.Column{asInt}, text(t, hour, 0, asInt)), "user_id=user_id:int64 is not declared"},
+		"column of another field": {forge(t, []afterhours.Column{elsewhere}, text(t, hour, 0, elsewhere)), "user_id=user.id:string is not declared"},
+		"column not in manifest":  {forge(t, []afterhours.Column{user}, plain), "not those that its manifest declares"},
+		"column not in file":      {forge(t, nil, text(t, hour, 0, user)), "not those that its manifest declares"},
+		"books do not balance":    {forge(t, nil, strings.Replace(plain, `"seen":0`, `"seen":1`, 1)), "books"},
+		"fewer rows":              {forge(t, nil, text(t, hour, 2), e("a", 0)), "1 rows, manifest says 2"},
+		"no checksum":             {rekeyed(t, manifestKey, plain), "checksum"},
+		"no manifest":             {rekeyed(t, "other", "x"), "without a manifest"},
+		"not Parquet":             {[]byte(strings.Repeat("not Parquet ", 100)), "Parquet"},
+		"empty":                   {[]byte{}, "Parquet"},
+		"truncated":               {good[:len(good)-100], "Parquet"},
+		"truncated in a page":     {append(slices.Clone(good[:100]), good[len(good)-3000:]...), ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			l := openDirTest(t)
+			put(t, l, keyOf(hour), c.object)
+			_, err := rewrite(l, hour, RewriteOptions{Columns: []afterhours.Column{user}}, sample(hour, 3)...)
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("rewrite = %v, want a refusal for %q", err, c.want)
+			}
+			if errors.Is(err, ErrConflict) {
+				t.Error("a refusal must not be tried again as a conflict")
+			}
+			if now := content(t, l, keyOf(hour)); !bytes.Equal(now, c.object) {
+				t.Error("the object was changed")
+			}
+		})
+	}
+}
+
+// rekeyed is an empty partition with one entry in its footer.
+func rekeyed(t *testing.T, key, value string) []byte {
+	t.Helper()
+	l, err := newLayout(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := parquet.NewWriter(&out, l.schema, parquet.KeyValueMetadata(key, value))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// What only decoding finds is found by Verify.
+func TestVerifyFindsWrongRows(t *testing.T) {
+	e := func(id string, at afterhours.Micros) record {
+		return record{id: []byte(id), time: hour.Start + at, received: hour.Start}
+	}
+	late := e("b", 2)
+	late.received = hour.End()
+	conflict := e("b", 2)
+	conflict.conflict = true
+	for name, c := range map[string]struct {
+		rows []record
+		want string
+	}{
+		"order":        {[]record{e("a", 2), e("b", 1)}, "out of order"},
+		"twice":        {[]record{e("a", 1), e("a", 2)}, "twice"},
+		"same row":     {[]record{e("a", 1), e("a", 1)}, "out of order"},
+		"another hour": {[]record{e("a", 1), e("b", 3600e6)}, "another hour"},
+		"late":         {[]record{e("a", 1), late}, "1 late rows"},
+		"conflict":     {[]record{e("a", 1), conflict}, "1 conflicts"},
+	} {
+		l := openDirTest(t)
+		put(t, l, keyOf(hour), forge(t, nil, text(t, hour, 2), c.rows...))
+		b, err := l.Base(context.Background(), hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if err := b.Verify(); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: Verify = %v, want something about %q", name, err, c.want)
+		}
+		// A rewrite verifies what it writes, so it does not spread the fault.
+		if _, err := rewrite(l, hour, RewriteOptions{}, sample(hour, 3)...); err == nil && name != "late" && name != "conflict" {
+			t.Errorf("%s: the rewrite went through", name)
+		}
+	}
+}
+
+// A flipped byte anywhere in a partition is found, or changes no row and no count.
+func TestFlippedByteIsFoundOrHarmless(t *testing.T) {
+	l := openDirTest(t)
+	cols := []afterhours.Column{{Name: "user_id", Field: "user_id", Type: afterhours.String}}
+	if _, err := rewrite(l, hour, RewriteOptions{Columns: cols}, sample(hour, 40)...); err != nil {
+		t.Fatal(err)
+	}
+	want, manifest := read(t, l, hour)
+	path := l.objects.(*dir).path(keyOf(hour))
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for i := range good {
+		bad := slices.Clone(good)
+		bad[i] ^= 0x41
+		if err := os.WriteFile(path, bad, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		got, m, err := tryRead(l)
+		switch {
+		case err != nil && !errors.Is(err, ErrRefused):
+			t.Fatalf("byte %d: %v, want a refusal", i, err)
+		case err != nil:
+			found++
+		case !slices.EqualFunc(got, want, sameCopies) || fmt.Sprint(m) != fmt.Sprint(manifest):
+			t.Fatalf("byte %d of %d: the partition is taken for good, but is another one", i, len(good))
+		}
+	}
+	t.Logf("%d of %d flipped bytes found, the others harmless", found, len(good))
+}
+
+func tryRead(l *Lake) (rows []afterhours.Copies, m *Manifest, err error) {
+	b, err := l.Base(context.Background(), hour)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer b.Close()
+	if err := b.Verify(); err != nil {
+		return nil, nil, err
+	}
+	err = b.Rows(func(c afterhours.Copies) error { rows = append(rows, c); return nil })
+	return rows, b.Manifest, err
+}
+
+// An event that is invalid or of another hour is not published here.
+func TestAddRefusesWrongEvents(t *testing.T) {
+	good := sample(hour, 1)[0].e
+	for name, change := range map[string]func(*afterhours.Event){
+		"no ID":        func(e *afterhours.Event) { e.ID = "" },
+		"another type": func(e *afterhours.Event) { e.Type = "Purchase" },
+		"hour before":  func(e *afterhours.Event) { e.Time = hour.Start - 1 },
+		"hour after":   func(e *afterhours.Event) { e.Time = hour.End() },
+		"bad UTF-8":    func(e *afterhours.Event) { e.Payload = []byte{0xff} },
+	} {
+		e := good
+		change(&e)
+		l := openDirTest(t)
+		if _, err := rewrite(l, hour, RewriteOptions{}, row{e: e}); err == nil {
+			t.Errorf("%s: was added", name)
+		}
+	}
+}
+
+// A rebuild replaces the base only by all that the base was made of.
+func TestRebuildMustCoverTheBase(t *testing.T) {
+	l := openDirTest(t)
+	rows := sample(hour, 10)
+	first, err := rewrite(l, hour, RewriteOptions{Cause: "merge"}, rows...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := RewriteOptions{Rebuild: true, Cause: "rebuild"}
+	before := content(t, l, keyOf(hour))
+	if _, err := rewrite(l, hour, o, rows[1:]...); !errors.Is(err, ErrNotCovered) {
+		t.Errorf("rebuild of 9 of 10 rows: %v, want not covered", err)
+	}
+	if !bytes.Equal(before, content(t, l, keyOf(hour))) {
+		t.Error("the object was changed")
+	}
+	res, err := rewrite(l, hour, o, rows...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := res.Manifest
+	if m.Lineage == first.Manifest.Lineage || m.Generation != 2 || m.Seen != 10 || len(m.History) != 2 || m.History[1].Cause != "rebuild" {
+		t.Errorf("manifest after a rebuild: %+v", m)
+	}
+	for what, change := range map[string]func(*Manifest){
+		"pruned": func(m *Manifest) { m.Pruned, m.Seen, m.Duplicates = 1, m.Seen+1, m.Duplicates+1 },
+		"erased": func(m *Manifest) { m.Erased, m.Rows = 1, m.Rows-1 },
+	} {
+		m := *res.Manifest
+		change(&m)
+		b := &Base{Hour: hour, Manifest: &m}
+		if _, err := l.Rewrite(b, o); !errors.Is(err, ErrNotCovered) {
+			t.Errorf("rebuild over a base with %s rows: %v, want not covered", what, err)
+		}
+	}
+}
+
+// An erased event does not come back, and its rows are in the books.
+func TestErasedEventsStayErased(t *testing.T) {
+	l := openDirTest(t)
+	rows := sample(hour, 6)
+	m := (*Manifest)(nil).next(hour, nil, false)
+	m.ErasedIDs = []string{digest([]byte(rows[1].e.ID)), digest([]byte(rows[5].e.ID))}
+	slices.Sort(m.ErasedIDs)
+	var recs []record
+	for i, r := range rows[:3] { // one that is erased is still there
+		recs = append(recs, record{id: []byte(r.e.ID), time: r.e.Time, received: r.e.Received, payload: r.e.Payload})
+		m.Merged.Add(rows[i].id)
+	}
+	m.Rows, m.Seen = 3, 3
+	text, _, err := m.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, keyOf(hour), forge(t, nil, text, recs...))
+	again := rows[1]
+	again.id.Seq = 100
+	if _, err := rewrite(l, hour, RewriteOptions{}, rows[3], rows[4], rows[5]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rewrite(l, hour, RewriteOptions{}, again); err != nil {
+		t.Fatal(err)
+	}
+	got, m := read(t, l, hour)
+	var ids []string
+	for _, c := range got {
+		ids = append(ids, c.ID)
+	}
+	if want := []string{"event-0", "event-2", "event-3", "event-4"}; !slices.Equal(ids, want) {
+		t.Errorf("events %v, want %v", ids, want)
+	}
+	if m.Seen != 7 || m.Rows != 4 || m.Erased != 3 || m.Duplicates != 0 {
+		t.Errorf("books %+v", m)
+	}
+}

@@ -1,0 +1,106 @@
+package cassandra
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/internal/testenv"
+	"github.com/afterhours/afterhours/store"
+)
+
+// Rows go when their time is over, and the index row tells of them still.
+func TestRowsExpireBeforeTheirLane(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t)+"?ttl=4s")
+	lane := store.OwnLane(segment)
+	if err := s.PutLane(ctx, tenOClock, lane); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(ctx, tenOClock, lane.Name, now(), testRows(0, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(readAll(t, s, lane.Name)); n != 5 {
+		t.Fatalf("%d rows before they expire", n)
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); len(readAll(t, s, lane.Name)) > 0; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("the rows do not expire")
+		}
+	}
+	if lanes, err := s.Lanes(ctx, tenOClock); err != nil || len(lanes) != 1 {
+		t.Errorf("lanes when the rows are gone: %v, %v", lanes, err)
+	}
+	hours := 0
+	if err := s.Hours(ctx, func(afterhours.Hour) error { hours++; return nil }); err != nil || hours != 1 {
+		t.Errorf("%d hours, %v", hours, err)
+	}
+}
+
+// Of a lane of its own only what comes after the known beginning is fetched.
+func TestKnownRowsAreNotFetched(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t))
+	lane := store.OwnLane(segment)
+	for _, first := range []uint32{0, 100, 200} {
+		if err := s.Append(ctx, tenOClock, lane.Name, now(), testRows(first, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, want := range map[string]int64{"": 300, "0-249": 50, "0-299": 0, "1-249": 300, "0,5-298": 299, "0-4294967295": 0} {
+		have, err := afterhours.ParseRanges(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := s.laneReader(tenOClock, lane, afterhours.RowSet{segment: have}, func(store.Row) error { return nil })
+		if err := r.run(ctx, 0); err != nil || r.rows != want {
+			t.Errorf("with rows %q: fetched %d, %v; want %d", text, r.rows, err, want)
+		}
+	}
+}
+
+// Pages are about a mebibyte, whatever the size of the rows.
+func TestPageSize(t *testing.T) {
+	for _, c := range []struct {
+		rows, bytes int64
+		want        int
+	}{
+		{0, 0, 0}, {10, 0, 0}, {0, 10, 0}, {-1, 5, 0},
+		{50_000, 50_000 * 300, 3495}, {1000, 1000 << 10, 1024},
+		{50_000, 50_000, maxPage}, {3, 3 << 20, minPage}, {math.MaxInt64 >> 21, 1, maxPage},
+	} {
+		if got := pageSize(c.rows, c.bytes); got != c.want {
+			t.Errorf("%d rows of %d bytes: pages of %d, want %d", c.rows, c.bytes, got, c.want)
+		}
+	}
+}
+
+// A row that nobody of ours can have written is an error that names it, never
+// left out.
+func TestCorruptRowsAreErrors(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t))
+	good := store.AppendEvent(nil, testRows(0, 1)[0].Event)
+	elsewhere := testRows(0, 1)[0].Event
+	elsewhere.Time = tenOClock.End()
+	for want, values := range map[string][]any{
+		"no valid row number":                       {segment[:15], int64(0), good},
+		"row 010203000000000000000000000000000a -1": {append(segment[:15:15], 10), int64(-1), good},
+		"4294967296: no valid row number":           {segment[:], int64(1 << 32), good},
+		"truncated":                                 {segment[:], int64(1), good[:3]},
+		"not in hour":                               {segment[:], int64(1), store.AppendEvent(nil, elsewhere)},
+		"format 9":                                  {segment[:], int64(1), append([]byte{9}, good[1:]...)},
+		"decode event: truncated":                   {segment[:], int64(1), []byte(nil)},
+	} {
+		exec(t, s, s.insertRow, append([]any{tenOClock.Type, tenOClock.Span(), want}, values...)...)
+		err := s.ReadRows(ctx, tenOClock, store.Lane{Name: want}, nil, func(store.Row) error { return nil })
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), tenOClock.String()) {
+			t.Errorf("%v\nwant a word on %q", err, want)
+		}
+	}
+	exec(t, s, s.insertLane, "purchase", "yesterday", "lane", false, int64(0), int64(0))
+	if err := s.Hours(ctx, func(afterhours.Hour) error { return nil }); err == nil || !strings.Contains(err.Error(), "yesterday") {
+		t.Errorf("hours: %v", err)
+	}
+}
