@@ -102,12 +102,12 @@ func (b bench) rawBatches(ctx context.Context) (time.Duration, error) {
 	g.SetLimit(writers)
 	for from := 0; from < b.events; from += batchRows {
 		g.Go(func() error {
-			batch := s.Batch(gocql.UnloggedBatch).WithContext(ctx)
+			batch := s.Batch(gocql.UnloggedBatch)
 			for n := from; n < min(from+batchRows, b.events); n++ {
 				e := afterhours.NewEvent(fmt.Sprintf("%016x", n), "bench", hour, hour, payload(n, hour))
 				batch.Query(`INSERT INTO raw (lane, seq, event) VALUES (?, ?, ?)`, fmt.Sprint(n/segment), n, store.AppendEvent(nil, e))
 			}
-			return batch.Exec()
+			return batch.ExecContext(ctx)
 		})
 	}
 	err = g.Wait()

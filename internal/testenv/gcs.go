@@ -36,11 +36,11 @@ func GCS(tb testing.TB) string {
 
 // emptyBucket gives the memory of a bucket back.
 func emptyBucket(s *fakestorage.Server, bucket string) {
-	objects, _, err := s.ListObjectsWithOptions(bucket, fakestorage.ListOptions{})
+	all, err := s.ListObjectsWithOptionsPaginated(bucket, fakestorage.ListOptions{})
 	if err != nil {
 		return
 	}
-	for _, o := range objects {
+	for _, o := range all.Objects {
 		s.Backend().DeleteObject(bucket, o.Name)
 	}
 	s.Backend().DeleteBucket(bucket)

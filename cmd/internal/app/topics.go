@@ -40,7 +40,7 @@ func (t *TopicFlags) Given() bool {
 func (t *TopicFlags) Source(ctx context.Context, g *Global) (ingest.Source, error) {
 	var errs []error
 	if len(t.brokers) == 0 {
-		errs = append(errs, errors.New("--brokers is missing: want HOST:PORT,..."))
+		errs = append(errs, errors.New("--brokers is missing: want HOST:PORT, or several separated by commas"))
 	}
 	if (len(t.topics) == 0) == (t.pattern == "") {
 		errs = append(errs, errors.New("give --topics or --topic-pattern, one of the two"))
