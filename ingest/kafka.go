@@ -246,7 +246,7 @@ func (k *Kafka) matching(exist map[string]bool) []string {
 func (k *Kafka) readable(ctx context.Context, topics []string) ([]string, error) {
 	compacted, err := k.compacted(ctx, topics)
 	if err != nil {
-		return nil, fmt.Errorf("read settings of topics at %s: %w", strings.Join(k.Brokers, ","), err)
+		return nil, fmt.Errorf("read settings of topics at %s, which DescribeConfigs allows: %w", strings.Join(k.Brokers, ","), err)
 	}
 	if len(compacted) == 0 {
 		return topics, nil

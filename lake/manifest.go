@@ -116,14 +116,14 @@ func decodeManifest(text, sum string) (*Manifest, error) {
 		return nil, errors.New("manifest does not match its checksum")
 	}
 	// A newer format may have members this build does not know: say so first.
-	var any struct {
+	var head struct {
 		Format int `json:"format"`
 	}
-	if err := json.Unmarshal([]byte(text), &any); err != nil {
+	if err := json.Unmarshal([]byte(text), &head); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
-	if any.Format != format {
-		return nil, fmt.Errorf("partition has format %d, this build reads up to %d: use a newer build", any.Format, format)
+	if head.Format != format {
+		return nil, fmt.Errorf("partition has format %d, this build reads up to %d: use a newer build", head.Format, format)
 	}
 	var w wire
 	if err := json.Unmarshal([]byte(text), &w, json.RejectUnknownMembers(true)); err != nil {

@@ -30,7 +30,6 @@ type merge struct {
 	goneNew    int64  // rows added dropped as erased
 
 	out *partitionWriter
-	in  record
 }
 
 // run writes the new partition.

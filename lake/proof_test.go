@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,19 +27,29 @@ func TestProveFindsStoresThatIgnoreConditions(t *testing.T) {
 	multipart := func(r *http.Request) bool { return r.Method == http.MethodPost }
 	single := func(r *http.Request) bool { return r.Method == http.MethodPut }
 	for what, c := range map[string]struct {
-		of     func(r *http.Request) bool
-		header string
+		of       func(r *http.Request) bool
+		header   string
+		existing bool // only where there is an object, of whatever version
 	}{
-		"If-None-Match":          {single, "If-None-Match"},
-		"If-Match":               {single, "If-Match"},
-		"If-None-Match of parts": {multipart, "If-None-Match"},
-		"If-Match of parts":      {multipart, "If-Match"},
+		"If-None-Match":           {single, "If-None-Match", false},
+		"If-Match":                {single, "If-Match", false},
+		"which version":           {single, "If-Match", true},
+		"If-None-Match of parts":  {multipart, "If-None-Match", false},
+		"If-Match of parts":       {multipart, "If-Match", false},
+		"which version, of parts": {multipart, "If-Match", true},
 	} {
 		t.Run(what, func(t *testing.T) {
+			var exists sync.Map
 			l := openTest(t, proxyS3(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
-				if c.of(r) {
+				_, there := exists.Load(r.URL.Path)
+				if c.of(r) && r.Header.Get(c.header) != "" && (there || !c.existing) {
 					r.Header.Del(c.header)
 					sign(t, r)
+				}
+				if r.Method == http.MethodDelete {
+					exists.Delete(r.URL.Path)
+				} else {
+					exists.Store(r.URL.Path, true)
 				}
 				pass.ServeHTTP(w, r)
 			}))
@@ -147,18 +158,23 @@ func TestSlowUploadCanBeCalledOff(t *testing.T) {
 	}
 }
 
-// 409 means that another conditional request is at work: start again.
-func TestConflict409IsAConflict(t *testing.T) {
-	l := openTest(t, proxyS3(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
-		if r.Method != http.MethodPut {
-			pass.ServeHTTP(w, r)
-			return
+// These answers mean that somebody else was there: start again.
+func TestAnswersThatAreConflicts(t *testing.T) {
+	for code, status := range map[string]int{
+		"ConditionalRequestConflict": http.StatusConflict, "OperationAborted": http.StatusConflict,
+		"PreconditionFailed": http.StatusPreconditionFailed, "NoSuchUpload": http.StatusNotFound,
+	} {
+		l := openTest(t, proxyS3(t, func(w http.ResponseWriter, r *http.Request, pass http.Handler) {
+			if r.Method != http.MethodPut {
+				pass.ServeHTTP(w, r)
+				return
+			}
+			w.WriteHeader(status)
+			w.Write([]byte("<Error><Code>" + code + "</Code><Message>busy</Message></Error>"))
+		}))
+		if _, err := rewrite(l, hour, RewriteOptions{}, sample(hour, 1)...); !errors.Is(err, ErrConflict) {
+			t.Errorf("%d %s: publish = %v, want a conflict", status, code, err)
 		}
-		w.WriteHeader(http.StatusConflict)
-		w.Write([]byte(`<Error><Code>ConditionalRequestConflict</Code><Message>busy</Message></Error>`))
-	}))
-	if _, err := rewrite(l, hour, RewriteOptions{}, sample(hour, 1)...); !errors.Is(err, ErrConflict) {
-		t.Errorf("publish = %v, want a conflict", err)
 	}
 }
 

@@ -101,22 +101,22 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.b)
-	d.take(cmpNeg(n))
+	d.skip(n)
 	return v
 }
 
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.b)
-	d.take(cmpNeg(n))
+	d.skip(n)
 	return v
 }
 
-// cmpNeg makes the error values of varint decoding a length that take refuses.
-func cmpNeg(n int) int {
+// skip passes over a varint that had n bytes; 0 and less say that it was none.
+func (d *decoder) skip(n int) {
 	if n <= 0 {
-		return -1
+		n = -1
 	}
-	return n
+	d.take(n)
 }
 
 func (d *decoder) cell() cell {

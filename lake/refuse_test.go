@@ -108,7 +108,8 @@ func TestRefusedPartitionsStay(t *testing.T) {
 		"column of another field": {forge(t, []afterhours.Column{elsewhere}, text(t, hour, 0, elsewhere)), "user_id=user.id:string is not declared"},
 		"column not in manifest":  {forge(t, []afterhours.Column{user}, plain), "not those that its manifest declares"},
 		"column not in file":      {forge(t, nil, text(t, hour, 0, user)), "not those that its manifest declares"},
-		"books do not balance":    {forge(t, nil, strings.Replace(plain, `"seen":0`, `"seen":1`, 1)), "books"},
+		"a row seen is nowhere":   {forge(t, nil, strings.NewReplacer(`"seen":0`, `"seen":1`, `"pruned":0`, `"pruned":1`).Replace(plain)), "published"},
+		"a row seen has no name":  {forge(t, nil, strings.NewReplacer(`"seen":0`, `"seen":1`, `"erased":0`, `"erased":1`).Replace(plain)), "merged"},
 		"fewer rows":              {forge(t, nil, text(t, hour, 2), e("a", 0)), "1 rows, manifest says 2"},
 		"no checksum":             {rekeyed(t, manifestKey, plain), "checksum"},
 		"no manifest":             {rekeyed(t, "other", "x"), "without a manifest"},
@@ -143,7 +144,7 @@ func rekeyed(t *testing.T, key, value string) []byte {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w := parquet.NewWriter(&out, l.schema, parquet.KeyValueMetadata(key, value))
+	w := parquet.NewGenericWriter[any](&out, l.schema, parquet.KeyValueMetadata(key, value))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -65,12 +65,10 @@ func (s3) absent(err error) bool { return s3Code(err) == "NoSuchKey" || s3Code(e
 // and 404 for a condition on an object, or an upload in parts, that is gone.
 func (s3) conflict(err error, replace bool) bool {
 	switch s3Code(err) {
-	case "PreconditionFailed", "ConditionalRequestConflict", "OperationAborted", "NoSuchUpload":
+	case "NoSuchUpload":
 		return true
 	case "NoSuchKey":
 		return replace
-	case "NoSuchBucket":
-		return false
 	}
 	var re *smithyhttp.ResponseError
 	if !errors.As(err, &re) {

@@ -19,6 +19,7 @@ type sorter struct {
 	create func() (*os.File, error)
 
 	chunks  [][]byte // records: length of key, length of body, key, body
+	current int      // the chunk that is filled; those after it are empty
 	entries []entry
 	used    int64
 
@@ -52,18 +53,24 @@ func (s *sorter) add(key, body []byte) error {
 			return err
 		}
 	}
-	last := len(s.chunks) - 1
-	if last < 0 || cap(s.chunks[last])-len(s.chunks[last]) < n {
-		s.chunks = append(s.chunks, make([]byte, 0, max(n, min(chunkSize, int(s.limit/8)))))
-		last++
-	}
-	b := s.chunks[last]
-	s.entries = append(s.entries, entry{prefixOf(key), uint32(last), uint32(len(b))})
+	b := s.room(n)
+	s.entries = append(s.entries, entry{prefixOf(key), uint32(s.current), uint32(len(b))})
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(key)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-	s.chunks[last] = append(append(b, key...), body...)
+	s.chunks[s.current] = append(append(b, key...), body...)
 	s.used += int64(n) + entrySize
 	return nil
+}
+
+// room returns the current chunk, which has room for n bytes.
+func (s *sorter) room(n int) []byte {
+	for ; s.current < len(s.chunks); s.current++ {
+		if b := s.chunks[s.current]; cap(b)-len(b) >= n {
+			return b
+		}
+	}
+	s.chunks = append(s.chunks, make([]byte, 0, max(n, min(chunkSize, int(s.limit/8)))))
+	return s.chunks[s.current]
 }
 
 func prefixOf(key []byte) uint64 {
@@ -120,8 +127,10 @@ func (s *sorter) spill() error {
 		return fmt.Errorf("write sorted rows: %w", err)
 	}
 	s.runs, s.end = append(s.runs, r), s.end+r.size
-	s.entries, s.used = s.entries[:0], 0
-	s.chunks = s.chunks[:0]
+	s.entries, s.used, s.current = s.entries[:0], 0, 0
+	for i := range s.chunks {
+		s.chunks[i] = s.chunks[i][:0]
+	}
 	return nil
 }
 
@@ -155,15 +164,6 @@ func (s *sorter) sorted() (stream, error) {
 
 // spilled reports whether there is anything in the temporary file.
 func (s *sorter) spilled() bool { return s.file != nil }
-
-// close gives memory and file back.
-func (s *sorter) close() error {
-	s.chunks, s.entries = nil, nil
-	if s.file == nil {
-		return nil
-	}
-	return s.file.Close()
-}
 
 type memoryStream struct {
 	s *sorter

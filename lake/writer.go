@@ -24,7 +24,7 @@ const (
 // partitionWriter writes the rows of a partition, in order.
 type partitionWriter struct {
 	layout *layout
-	w      *parquet.Writer
+	w      *parquet.GenericWriter[any]
 	cols   []*parquet.ColumnWriter
 	batch  [][]parquet.Value // by column
 	arena  []byte            // of the batch's values
@@ -34,7 +34,7 @@ type partitionWriter struct {
 
 func newPartitionWriter(out io.Writer, l *layout) (w *partitionWriter, err error) {
 	defer guard(&err)
-	p := parquet.NewWriter(out, l.schema,
+	p := parquet.NewGenericWriter[any](out, l.schema,
 		parquet.CreatedBy("Afterhours", "1", ""),
 		parquet.Compression(&parquet.Zstd),
 		parquet.DataPageVersion(1),

@@ -15,6 +15,7 @@ package migrations
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -59,7 +60,7 @@ func read(dir fs.ReadDirFS) ([]Migration, error) {
 func readFile(dir fs.FS, name string) (Migration, error) {
 	parts := fileName.FindStringSubmatch(name)
 	if parts == nil {
-		return Migration{}, fmt.Errorf("file name is not like 0001_name.cql")
+		return Migration{}, errors.New("file name is not like 0001_name.cql")
 	}
 	version, err := strconv.Atoi(parts[1])
 	if err != nil {

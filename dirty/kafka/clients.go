@@ -44,7 +44,12 @@ func (c *config) client(more ...kgo.Opt) (*kgo.Client, error) {
 
 // transport returns the connections of kafka-go, which writes.
 func (c *config) transport() *kafkago.Transport {
-	t := &kafkago.Transport{ClientID: clientID, DialTimeout: dialTimeout, MetadataTopics: []string{c.topic}}
+	t := &kafkago.Transport{
+		ClientID:       clientID,
+		DialTimeout:    dialTimeout,
+		MetadataTopics: []string{c.topic},
+		MetadataTTL:    time.Second, // a leader that moved is found while a batch is still tried
+	}
 	if c.tls {
 		t.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}

@@ -190,6 +190,25 @@ func TestTornLogIsReadInFull(t *testing.T) {
 	t.Logf("%d records written, %d left in %+v", written+7, records(t, q), stored(t, q))
 }
 
+// An answer without a batch says where a log goes on, or that it ends: its last
+// batches may be gone altogether. Nothing else lets a scan pass offsets.
+func TestAnswerWithoutABatch(t *testing.T) {
+	t.Parallel()
+	q := &Queue{}
+	p := kmsg.NewFetchResponseTopicPartition()
+	p.HighWatermark = 9
+	if _, next, err := q.process(&p, 5); err != nil || next != 9 {
+		t.Errorf("a log that goes on: %d, %v", next, err)
+	}
+	if _, next, err := q.process(&p, 9); err == nil || next != 9 {
+		t.Errorf("a log that ends: %d, %v", next, err)
+	}
+	p.ErrorCode = 6 // NOT_LEADER_OR_FOLLOWER
+	if _, next, err := q.process(&p, 5); err == nil || next != 5 {
+		t.Errorf("an error: %d, %v", next, err)
+	}
+}
+
 // A log that becomes shorter while it is read is an error, not an endless read.
 func TestLogThatShrinksEndsAScan(t *testing.T) {
 	t.Parallel()

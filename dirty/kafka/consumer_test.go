@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/dirty"
@@ -284,6 +286,73 @@ func TestStallIsNoticed(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
+	}
+}
+
+// Marks of one partition that flow do not hide that another stands still.
+func TestStallOfOnePartitionIsNoticed(t *testing.T) {
+	t.Parallel()
+	q, _ := open(t, testenv.Topic(t, "half"), "partitions=2")
+	for n := range 20 {
+		mark(t, q, hour(n))
+	}
+	var of [2]afterhours.Hour // an hour of each partition
+	for _, m := range drainAll(t, q, "where", nil) {
+		of[m.Partition] = m.Hour
+	}
+	c := join(t, q, "g", false)
+	defer closeOf(t, c)
+	await(t, c, 20)
+	q.stallAfter = 2 * time.Second
+	c.client.PauseFetchPartitions(map[string][]int32{q.topic: {0}})
+	mark(t, q, of[0])
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		mark(t, q, of[1])
+		p, err := c.Poll(ctx)
+		if errors.Is(err, dirty.ErrStalled) {
+			break
+		}
+		if err != nil || p.Marks[0].Hour != of[1] {
+			t.Fatalf("got %v, %v", p, err)
+		}
+	}
+}
+
+// A consumer that lags but moves on is no stall.
+func TestProgressIsNoStall(t *testing.T) {
+	t.Parallel()
+	c := &Consumer{q: &Queue{stallAfter: time.Minute}, assigned: map[int32]*partition{0: {}}}
+	for position := range int64(10) {
+		c.watch.clock += 50 * time.Second
+		if c.stuck(0, position) {
+			t.Errorf("stuck at %d although it has moved", position)
+		}
+	}
+	c.watch.clock += 70 * time.Second
+	if !c.stuck(0, 9) {
+		t.Error("not stuck although it has not moved for more than a minute")
+	}
+}
+
+// Close tells when what is done could not be committed.
+func TestCloseTellsOfAFailedCommit(t *testing.T) {
+	t.Parallel()
+	q, _ := open(t, testenv.Topic(t, "kicked"), "partitions=1")
+	mark(t, q, hour(0))
+	c := join(t, q, "g", false)
+	m := await(t, c, 1)[0]
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID, _ = c.client.GroupMetadata()
+	kick := kmsg.NewPtrLeaveGroupRequest()
+	kick.Group, kick.Members = named(q, "g"), []kmsg.LeaveGroupRequestMember{member}
+	if _, err := kick.RequestWith(t.Context(), q.reader); err != nil {
+		t.Fatal(err)
+	}
+	c.Done(m)
+	if err := c.Close(); !errors.Is(err, kerr.UnknownMemberID) || !strings.Contains(err.Error(), named(q, "g")) {
+		t.Errorf("got %v", err)
 	}
 }
 

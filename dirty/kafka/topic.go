@@ -35,7 +35,11 @@ var required = []setting{
 func advised(replicas int) []setting {
 	a := []setting{{"unclean.leader.election.enable", []string{"false"}, "a replica that lags may else become leader, and acknowledged marks are lost"}}
 	if replicas >= 3 {
-		a = append(a, setting{"min.insync.replicas", []string{"2", "3"}, "a mark may else be acknowledged by one broker alone"})
+		var two []string // or more
+		for n := 2; n <= replicas; n++ {
+			two = append(two, strconv.Itoa(n))
+		}
+		a = append(a, setting{"min.insync.replicas", two, "a mark may else be acknowledged by one broker alone"})
 	}
 	return a
 }

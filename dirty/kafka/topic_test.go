@@ -123,3 +123,15 @@ func TestUnreachableBrokerIsNamed(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+// Of three replicas, two in sync are advised; more are as safe.
+func TestReplicasInSyncAreChecked(t *testing.T) {
+	t.Parallel()
+	q := &Queue{config: config{topic: "t", brokers: []string{"b:1"}}}
+	for value, findings := range map[string]int{"1": 1, "2": 0, "3": 0} {
+		have := map[string]string{"min.insync.replicas": value, "unclean.leader.election.enable": "false"}
+		if got := q.findings(have, advised(3)); len(got) != findings {
+			t.Errorf("%s of three: %v", value, got)
+		}
+	}
+}

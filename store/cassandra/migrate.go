@@ -39,10 +39,7 @@ type migrator struct {
 // point leaves statements that were applied and not recorded; they are repeated.
 func migrate(ctx context.Context, session *gocql.Session, keyspace string, all []migrations.Migration, log *slog.Logger) error {
 	m := &migrator{session: session, keyspace: keyspace, all: all, owner: leaseOwner(), log: log}
-	if err := m.bootstrap(ctx); err != nil {
-		return err
-	}
-	pending, err := m.pending(ctx)
+	pending, err := m.bootstrap(ctx)
 	if err != nil || len(pending) == 0 {
 		return err
 	}
@@ -62,24 +59,30 @@ func leaseOwner() string {
 	return fmt.Sprintf("%s, process %d, %s", host, os.Getpid(), afterhours.NewSegment())
 }
 
-// bootstrap creates the tables for records and lease, if nobody has. It needs no
-// lease: processes that do it at once make the same tables.
-func (m *migrator) bootstrap(ctx context.Context) error {
-	var name string
-	err := m.session.Query("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = 'migrations'", m.keyspace).
-		Consistency(gocql.One).ScanContext(ctx, &name)
-	switch {
-	case err == nil:
-		return nil
-	case !errors.Is(err, gocql.ErrNotFound):
-		return fmt.Errorf("read system_schema.tables: %w", err)
-	}
-	for _, stmt := range m.all[0].Statements {
-		if err := m.exec(ctx, m.all[0], stmt); err != nil {
-			return err
+// bootstrap returns the migrations that are not recorded, and creates the tables
+// for records and lease if nobody has. That needs no lease: processes that do it
+// at once make the same tables. While they do, a server may list a table that it
+// cannot read yet, so an error of the server is an occasion to look again.
+func (m *migrator) bootstrap(ctx context.Context) ([]migrations.Migration, error) {
+	tick := time.NewTicker(leasePoll)
+	defer tick.Stop()
+	for deadline := time.Now().Add(agreementTimeout); ; {
+		pending, err := m.pending(ctx)
+		var fromServer gocql.RequestError
+		if !errors.As(err, &fromServer) || fromServer.Code() == gocql.ErrCodeUnauthorized || time.Now().After(deadline) {
+			return pending, err
+		}
+		for _, stmt := range m.all[0].Statements {
+			if err := m.exec(ctx, m.all[0], stmt); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
 		}
 	}
-	return nil
 }
 
 // pending returns the migrations that are not recorded.

@@ -186,9 +186,11 @@ func TestLostLeaseStopsMigration(t *testing.T) {
 	if err := m.lock(t.Context()); err != nil {
 		t.Errorf("taking it again, as after a time-out: %v", err)
 	}
+	wantLeaseTTL(t, s)
 	if err := m.renew(t.Context()); err != nil {
 		t.Error(err)
 	}
+	wantLeaseTTL(t, s)
 	exec(t, s, "UPDATE settings SET value = 'another' WHERE name = 'migrating' IF EXISTS")
 	exec(t, s, "DELETE FROM migrations WHERE version = 3 IF EXISTS")
 	if err := m.applyPending(t.Context()); err == nil || !strings.Contains(err.Error(), "another process took it") {
@@ -200,6 +202,18 @@ func TestLostLeaseStopsMigration(t *testing.T) {
 	var holder string
 	if err := s.session.Query("SELECT value FROM settings WHERE name = 'migrating'").ScanContext(t.Context(), &holder); err != nil || holder != "another" {
 		t.Errorf("the other's lease: %q, %v", holder, err)
+	}
+}
+
+// wantLeaseTTL checks that the lease ends by itself, but not before a statement
+// and the servers' agreement on it have timed out.
+func wantLeaseTTL(t *testing.T, s *Store) {
+	t.Helper()
+	var ttl int
+	err := s.session.Query("SELECT TTL(value) FROM settings WHERE name = 'migrating'").ScanContext(t.Context(), &ttl)
+	left := time.Duration(ttl) * time.Second
+	if err != nil || left <= adminTimeout+agreementTimeout || left > leaseTTL {
+		t.Errorf("the lease lasts %s, %v", left, err)
 	}
 }
 

@@ -59,7 +59,7 @@ var _ store.Store = (*Store)(nil)
 
 // Open connects to the keyspace that the URL names, brings its schema up to date
 // and checks that the URL agrees with what other processes use. It returns when
-// ctx ends, or else after at most some 30 seconds if the servers do not answer.
+// ctx ends, or else after about 10 seconds for each host that does not answer.
 // log gets what the driver has to say.
 func Open(ctx context.Context, rawURL string, log *slog.Logger) (*Store, error) {
 	t, err := parseURL(rawURL)

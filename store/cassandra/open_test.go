@@ -58,7 +58,7 @@ func TestOpenWrongDataCentre(t *testing.T) {
 // both values and the way out, one that says nothing follows.
 func TestSettingsHoldForAll(t *testing.T) {
 	url := testenv.Keyspace(t)
-	keyspace := url[strings.LastIndexByte(url, '/')+1:]
+	keyspace := keyspaceOf(url)
 	first := open(t, url+"?ttl=48h")
 
 	wantOpenError(t, url+"?ttl=24h", "ttl=24h0m0s", "use ttl=48h0m0s",

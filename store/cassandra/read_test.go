@@ -2,6 +2,7 @@ package cassandra
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,26 @@ func TestRowsExpireBeforeTheirLane(t *testing.T) {
 	hours := 0
 	if err := s.Hours(ctx, func(afterhours.Hour) error { hours++; return nil }); err != nil || hours != 1 {
 		t.Errorf("%d hours, %v", hours, err)
+	}
+}
+
+// Stuck hours are in order of type and time, although Cassandra has its own order
+// of types.
+func TestStuckHoursInOrder(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t))
+	var want []store.Stuck
+	for _, eventType := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		for _, at := range []afterhours.Micros{-1, 0, tenOClock.Start} {
+			want = append(want, store.Stuck{Hour: afterhours.HourOf(eventType, at), Since: at, Reason: eventType})
+		}
+	}
+	for _, x := range want {
+		if err := s.PutStuck(ctx, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := s.StuckHours(ctx); err != nil || !slices.Equal(got, want) {
+		t.Errorf("stuck hours: %v, %v", got, err)
 	}
 }
 

@@ -68,6 +68,7 @@ func TestParseURLNamesFaults(t *testing.T) {
 func FuzzParseURL(f *testing.F) {
 	f.Add("cassandra://u:secret@db:1,[::1]/k?dc=a&ttl=1h&tls=true")
 	f.Add("cassandra://u:secret@/a-b?x=%&ttl=0.5s")
+	f.Add("cassandra://:secret@db/k") // no user
 	f.Fuzz(func(t *testing.T, raw string) {
 		got, err := parseURL(raw)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -285,6 +286,32 @@ func TestSweepWhileWriting(t *testing.T) {
 	close(stop)
 	if err := <-swept; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestColumnsRace lets two declare at once so often that they meet within the few
+// microseconds between reading and writing.
+func TestColumnsRace(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	for round := range 300 {
+		eventType, start, won := strconv.Itoa(round), make(chan struct{}), atomic.Int32{}
+		var wg sync.WaitGroup
+		for _, typ := range []afterhours.ColumnType{afterhours.Int64, afterhours.String} {
+			wg.Go(func() {
+				<-start
+				err := s.DeclareColumns(t.Context(), eventType, []afterhours.Column{{Name: "c", Field: "f", Type: typ}})
+				if err == nil {
+					won.Add(1)
+				} else if !errors.Is(err, store.ErrColumnConflict) {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Fatalf("round %d: %d won, want one", round, won.Load())
+		}
 	}
 }
 

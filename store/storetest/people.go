@@ -39,15 +39,18 @@ func columnsStay(t *testing.T, s suite) {
 // columnsRace lets processes declare one name at once, with two types.
 func columnsRace(t *testing.T, s suite) {
 	types := []afterhours.ColumnType{afterhours.Int64, afterhours.String, afterhours.Int64, afterhours.String}
-	for range 5 {
+	for range 8 {
 		s.Type += "+"
 		errs := make([]error, len(types))
+		start := make(chan struct{})
 		var wg sync.WaitGroup
 		for i, typ := range types {
 			wg.Go(func() {
+				<-start
 				errs[i] = s.DeclareColumns(t.Context(), s.Type, []afterhours.Column{{Name: "c", Field: "f", Type: typ}})
 			})
 		}
+		close(start)
 		wg.Wait()
 		cols := must(s.Columns(t.Context(), s.Type))(t)
 		if len(cols) != 1 {
