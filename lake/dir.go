@@ -212,8 +212,6 @@ func (d *dir) list(ctx context.Context, visit func(Object) error) error {
 			return nil // removed meanwhile
 		case err != nil:
 			return err
-		case e.IsDir() && e.Name() == tempName:
-			return fs.SkipDir
 		case !e.Type().IsRegular():
 			return nil
 		}

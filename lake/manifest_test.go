@@ -202,6 +202,19 @@ func TestRewriteCleansUp(t *testing.T) {
 	}
 }
 
+// A temporary file has no name, so that none is left when a process dies.
+func TestTempFilesHaveNoName(t *testing.T) {
+	dir := t.TempDir()
+	f, err := temp(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("%v, %v; want an empty directory", files, err)
+	}
+}
+
 // The columns stand in their order, the encodings are those every reader knows,
 // and the metadata says how the rows are sorted.
 func TestFileIsConservativeParquet(t *testing.T) {

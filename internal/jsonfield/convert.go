@@ -61,8 +61,23 @@ var errNoTime = errors.New("no time: want RFC 3339, or epoch seconds, millisecon
 // microseconds since the Unix epoch as a number or as a string that holds one.
 // The unit follows from the size: below 1e11 seconds, below 1e14 milliseconds,
 // below 1e17 microseconds. It returns microseconds; what is finer is cut off
-// towards the past. Fractions are exact.
+// towards the past. Fractions are exact. A time outside the years 1 to 9999 in
+// UTC is none: not every reader can print it.
 func ParseTime(v Value) (int64, error) {
+	micros, err := parseTime(v)
+	if err == nil && (micros < minMicros || micros > maxMicros) {
+		return 0, fmt.Errorf("%.60q is outside the years 1 to 9999", v.Raw)
+	}
+	return micros, err
+}
+
+// The first and the last microsecond of the years 1 to 9999.
+const (
+	minMicros = -62135596800e6
+	maxMicros = 253402300800e6 - 1
+)
+
+func parseTime(v Value) (int64, error) {
 	switch v.Kind {
 	case Number:
 		return parseEpoch(v.Raw)
