@@ -43,7 +43,7 @@ func (m *merge) run(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	buffer := bufio.NewWriterSize(f, 1<<20)
+	buffer := bufio.NewWriterSize(f, 64<<10)
 	if m.out, err = newPartitionWriter(buffer, m.layout); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type run struct{ offset, size int64 }
 const (
 	entrySize  = 16
 	headerSize = 8
+	firstChunk = 8 << 10
 	chunkSize  = 1 << 20
 	// runBuffer is the most memory for reading one run.
 	runBuffer = 256 << 10
@@ -69,8 +70,14 @@ func (s *sorter) room(n int) []byte {
 			return b
 		}
 	}
-	s.chunks = append(s.chunks, make([]byte, 0, max(n, min(chunkSize, int(s.limit/8)))))
+	s.chunks = append(s.chunks, make([]byte, 0, max(n, s.nextChunk())))
 	return s.chunks[s.current]
+}
+
+// nextChunk returns the size of another chunk: each twice the last, so that a few
+// rows do not cost a megabyte.
+func (s *sorter) nextChunk() int {
+	return min(firstChunk<<min(len(s.chunks), 16), chunkSize, int(s.limit/8))
 }
 
 func prefixOf(key []byte) uint64 {

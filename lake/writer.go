@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // Bounds of a row group, whichever is reached first: what a reader must skip or
@@ -21,6 +22,10 @@ const (
 	batchBytes = 64 << 10
 )
 
+// compression is zstd at its fastest level: on events as JSON the next one takes
+// a third longer and saves 4 % at best.
+var compression = &zstd.Codec{Level: zstd.SpeedFastest}
+
 // partitionWriter writes the rows of a partition, in order.
 type partitionWriter struct {
 	layout *layout
@@ -36,7 +41,7 @@ func newPartitionWriter(out io.Writer, l *layout) (w *partitionWriter, err error
 	defer guard(&err)
 	p := parquet.NewGenericWriter[any](out, l.schema,
 		parquet.CreatedBy("Afterhours", "1", ""),
-		parquet.Compression(&parquet.Zstd),
+		parquet.Compression(compression),
 		parquet.DataPageVersion(1),
 		// The column index has the same, and page headers would repeat each
 		// bound four times, whatever its size.

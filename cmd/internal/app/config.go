@@ -55,7 +55,14 @@ func NewRoot(name, short, long, example string) (*cobra.Command, *Global) {
 		}
 		var err error
 		g.Logger, err = newLogger(cmd.ErrOrStderr(), g.LogFormat, g.LogLevel)
-		return err
+		if err != nil {
+			return err
+		}
+		// Libraries that write to the standard log say nothing that is not also
+		// in an error.
+		slog.SetLogLoggerLevel(slog.LevelDebug)
+		slog.SetDefault(g.Logger)
+		return nil
 	}
 	return Grouping(root), g
 }
