@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +60,22 @@ func TestDemo(t *testing.T) {
 	}
 	if out := run(t, "compactor", "verify", "--data", dir); !strings.Contains(out, "0 not merged yet; 0 hours behind, 0 broken") {
 		t.Errorf("after the demo: %s", out)
+	}
+}
+
+// TestDemoQueries: what the demo tells its user to paste into DuckDB works.
+func TestDemoQueries(t *testing.T) {
+	out := run(t, "afterhours", "demo", "--data", t.TempDir(), "--events", "2000")
+	queries := regexp.MustCompile(`(?s)SELECT .*?;`).FindAllString(out, -1)
+	if len(queries) != 2 {
+		t.Fatalf("%d queries in:\n%s", len(queries), out)
+	}
+	for query, rows := range map[string]int{queries[0]: 18, queries[1]: 12} {
+		cmd := exec.Command(testenv.Python(t), "-c", "import duckdb, sys; print(len(duckdb.sql(sys.argv[1]).fetchall()))", query)
+		got, err := cmd.CombinedOutput()
+		if err != nil || strings.TrimSpace(string(got)) != strconv.Itoa(rows) {
+			t.Errorf("%s\n%v: %s rows, want %d", query, err, got, rows)
+		}
 	}
 }
 

@@ -1,38 +1,45 @@
 package e2e
 
 import (
+	"bufio"
+	"flag"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
 
-// kills is how often each command is killed.
-const kills = 10
+// serverKills is how often each command is killed on real servers, where a dead
+// member keeps its Kafka partitions for ten seconds.
+var serverKills = flag.Int("kills", 2, "kills of ingest and of the compactor each, on servers")
 
-// TestKill9 kills ingest and the compactor at random moments, ten times each,
-// and then lets them run: the rows are those of a run that nobody disturbed.
+// TestKill9 kills ingest and the compactor at random moments, ten times each on
+// the embedded backends, and then lets them run: the rows are those of a run that
+// nobody disturbed.
 func TestKill9(t *testing.T) {
 	for _, b := range allBackends()[:2] {
 		t.Run(b.name, func(t *testing.T) {
+			kills := 10
+			if b.name != "embedded" {
+				kills = *serverKills
+			}
 			s := b.open(t)
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
-			rng := rand.New(rand.NewPCG(seed, 0))
+			k := killer{rng: rand.New(rand.NewPCG(seed, 0)), usual: map[string]time.Duration{}}
 			ingest := append(append(append([]string{"file"}, mapping...), s.flags...), commits)
 			once := append([]string{"once"}, s.flags...)
-			usual := map[string]time.Duration{"ingest": time.Second, "compactor": 4 * time.Second}
-			killed := map[string]int{}
-			for killed["ingest"] < kills || killed["compactor"] < kills {
-				for name, args := range map[string][]string{"ingest": ingest, "compactor": once} {
-					if killed[name] == kills {
-						continue
-					}
-					after := time.Duration(rng.Int64N(int64(usual[name])))
-					if kill(t, name, args, after) {
-						killed[name]++
-					} else {
-						usual[name] = after // it was done before: kill earlier
-					}
+			for in, out := 0, 0; in < kills || out < kills; {
+				if k.tries++; k.tries > 5*kills {
+					t.Fatalf("only %d and %d of %d kills in %d tries", in, out, kills, k.tries)
+				}
+				if k.kill(t, "", "ingest", ingest...) {
+					in++
+				}
+				// Killed while it works, not while it waits for its partitions.
+				if k.kill(t, "msg=rewritten", "compactor", once...) {
+					out++
 				}
 			}
 			s.ingest(t, commits)
@@ -43,22 +50,44 @@ func TestKill9(t *testing.T) {
 	}
 }
 
-// kill starts a command and kills it after a while. It reports false if the
-// command came to its end before.
-func kill(t *testing.T, name string, args []string, after time.Duration) bool {
+// killer kills commands at random moments.
+type killer struct {
+	rng   *rand.Rand
+	usual map[string]time.Duration // longer than this, a command is done
+	tries int
+}
+
+// kill starts a command, waits until it logs a line with the given text, then for
+// a random time, and kills it. It reports false if the command came to its end
+// before.
+func (k *killer) kill(t *testing.T, begun, name string, args ...string) bool {
 	t.Helper()
 	cmd := command(t, name, args...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	working, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		waitForLine(stderr, begun, working)
+		ended <- cmd.Wait()
+	}()
+	if k.usual[name] == 0 {
+		k.usual[name] = 2 * time.Second
+	}
+	after := time.Duration(k.rng.Int64N(int64(k.usual[name])))
+	select {
+	case <-working:
+	case err := <-ended:
+		return mustBeGood(t, name, err)
+	}
 	select {
 	case err := <-ended:
-		if err != nil {
-			t.Fatalf("%s, before it was killed: %v", name, err)
-		}
-		return false
+		k.usual[name] = max(after, time.Millisecond) // it was done before: kill earlier
+		return mustBeGood(t, name, err)
 	case <-time.After(after):
 	}
 	if err := cmd.Process.Kill(); err != nil {
@@ -66,4 +95,28 @@ func kill(t *testing.T, name string, args []string, after time.Duration) bool {
 	}
 	<-ended
 	return true
+}
+
+// mustBeGood fails the test if a command that nobody killed failed.
+func mustBeGood(t *testing.T, name string, err error) (killed bool) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s, before it was killed: %v", name, err)
+	}
+	return false
+}
+
+// waitForLine reads r to its end, and closes found at the first line that
+// contains the text.
+func waitForLine(r io.Reader, text string, found chan<- struct{}) {
+	if text == "" {
+		close(found)
+		found = nil
+	}
+	for s := bufio.NewScanner(r); s.Scan(); {
+		if found != nil && strings.Contains(s.Text(), text) {
+			close(found)
+			found = nil
+		}
+	}
 }
