@@ -108,6 +108,7 @@ func (s setup) compactor(t *testing.T, args ...string) string {
 func TestCommits(t *testing.T) {
 	for _, b := range allBackends() {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			s := b.open(t)
 			for _, piece := range pieces(t, 3) {
 				t.Log(s.ingest(t, piece))

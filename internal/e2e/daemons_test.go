@@ -114,6 +114,7 @@ func TestServe(t *testing.T) {
 // particular order, the compactor rewrites as they come, both are stopped and
 // started again in the middle, and the rows are the expected ones.
 func TestStream(t *testing.T) {
+	t.Parallel()
 	s := servers(t)
 	topic := testenv.Topic(t, "commit-events")
 	produce(t, topic)

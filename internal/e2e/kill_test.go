@@ -20,6 +20,7 @@ var serverKills = flag.Int("kills", 2, "kills of ingest and of the compactor eac
 func TestKill9(t *testing.T) {
 	for _, b := range allBackends()[:2] {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
 			kills := 10
 			if b.name != "embedded" {
 				kills = *serverKills
