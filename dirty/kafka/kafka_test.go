@@ -170,7 +170,7 @@ func await(t *testing.T, c *Consumer, n int) []dirty.Mark {
 // committed returns a group's offset, or -1.
 func committed(t *testing.T, q *Queue, group string, partition int32) int64 {
 	t.Helper()
-	os, err := q.admin.FetchOffsetsForTopics(t.Context(), named(q, group), q.topic)
+	os, err := q.committed(t.Context(), named(q, group))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -155,6 +156,24 @@ func (b bounds) resume(committed int64) (offset int64, outside bool) {
 	return b.start, committed >= 0
 }
 
+// coordinatorWait is how long a cluster may take to find a coordinator for a
+// group: the first one of a new cluster makes it create its topic of offsets.
+const coordinatorWait = 30 * time.Second
+
+// committed returns what a group has committed.
+func (q *Queue) committed(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+	return backoff.Retry(ctx, func() (kadm.OffsetResponses, error) {
+		o, err := q.admin.FetchOffsetsForTopics(ctx, group, q.topic)
+		if err == nil {
+			err = o.Error()
+		}
+		if err != nil && !kerr.IsRetriable(err) {
+			err = backoff.Permanent(err)
+		}
+		return o, err
+	}, backoff.WithMaxElapsedTime(coordinatorWait))
+}
+
 // Pending reads the marks that the group has not committed, as the logs are when
 // it is called.
 func (q *Queue) Pending(ctx context.Context, group string) ([]dirty.Mark, error) {
@@ -162,10 +181,7 @@ func (q *Queue) Pending(ctx context.Context, group string) ([]dirty.Mark, error)
 	if err != nil {
 		return nil, err
 	}
-	committed, err := q.admin.FetchOffsetsForTopics(ctx, group, q.topic)
-	if err == nil {
-		err = committed.Error()
-	}
+	committed, err := q.committed(ctx, group)
 	if err != nil {
 		return nil, fmt.Errorf("read offsets of group %q: %w", group, err)
 	}
