@@ -242,6 +242,7 @@ func TestRunFailsWhileColumnsAreDeclared(t *testing.T) {
 			case op == "columns" && h.Type == "b":
 				return false, errFault
 			case op == "index":
+				time.Sleep(time.Second) // the other type is waiting by then
 				return false, store.ErrRefused
 			}
 			return true, nil
@@ -252,6 +253,7 @@ func TestRunFailsWhileColumnsAreDeclared(t *testing.T) {
 				if err := put(ctx, r, func() { t.Error("acknowledged") }); err != nil {
 					return err
 				}
+				time.Sleep(100 * time.Millisecond) // types are declared one after the other
 			}
 			return nil
 		})
