@@ -29,7 +29,7 @@ func NewCompactFlags() *CompactFlags {
 func (c *CompactFlags) AddWork(f *pflag.FlagSet) {
 	f.IntVar(&c.Config.Workers, "workers", c.Config.Workers, "hours rewritten at once")
 	f.Var(&c.Memory, "memory", "budget for the rows of all rewrites together; what does not fit is sorted on disk")
-	f.StringVar(&c.TempDir, "temp-dir", "", "`DIR` for sorting and for partitions before their upload (default: the system's, or the lake's own for file:///)")
+	f.StringVar(&c.TempDir, "temp-dir", "", "`DIR` for sorting, and for partitions before they are uploaded to S3 or GCS (default: the system's)")
 }
 
 // AddGroup adds the flag of commands that read the queue.
