@@ -6,4 +6,9 @@ package afterhours
 type Mark struct {
 	Hour Hour
 	Time Micros // when the queue appended it
+
+	// Since is when the hour began to wait, on a mark that was made again to
+	// move it to the end of the log (dirty.Consumer.Defer); 0 on every other. It
+	// is a hint for the order of work: log compaction may drop it.
+	Since Micros
 }

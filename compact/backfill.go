@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -17,11 +16,6 @@ import (
 
 // requestsAtOnce is how many requests are written at the same time.
 const requestsAtOnce = 16
-
-// Marker appends marks. The contract is that of dirty.Queue.
-type Marker interface {
-	Mark(ctx context.Context, hours ...afterhours.Hour) error
-}
 
 // Selection says which hours are meant.
 type Selection struct {
@@ -59,20 +53,21 @@ func (c *Compactor) Backfill(ctx context.Context, q Marker, hours []afterhours.H
 	}
 	var mu sync.Mutex
 	var sum Summary
+	work := func(h afterhours.Hour) error {
+		// An hour once begun is finished, also when the others are called off.
+		out := c.Rewrite(context.WithoutCancel(ctx), h)
+		mu.Lock()
+		defer mu.Unlock()
+		sum.add(out)
+		return out.Err
+	}
 	var g errgroup.Group
 	g.SetLimit(c.cfg.Workers)
 	for _, h := range hours {
 		if ctx.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			// An hour once begun is finished, also when the others are called off.
-			out := c.Rewrite(context.WithoutCancel(ctx), h)
-			mu.Lock()
-			defer mu.Unlock()
-			sum.add(out)
-			return out.Err
-		})
+		g.Go(func() error { return work(h) })
 	}
 	err := g.Wait()
 	if done := sum.Rewritten + sum.Unchanged; ctx.Err() != nil {
@@ -90,8 +85,8 @@ func (c *Compactor) request(ctx context.Context, q Marker, hours []afterhours.Ho
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(requestsAtOnce)
 	for _, h := range hours {
-		r := store.Request{Hour: h, ID: id.String(), Rebuild: rebuild, Made: afterhours.MicrosOf(time.Now())}
-		g.Go(func() error { return c.store.PutRequest(gctx, r) })
+		r := store.Request{Hour: h, ID: id.String(), Rebuild: rebuild, Made: c.now()}
+		g.Go(func() error { return c.board.PutRequest(gctx, r) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("record backfill: %w", err)

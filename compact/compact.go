@@ -34,55 +34,54 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
-// Rows is where raw rows are read. The contract is that of [store.Store].
-type Rows interface {
+// Store is where raw rows are read and notes are kept, and where each lake's board
+// is. The contract is that of [store.Store].
+type Store interface {
+	TTL() time.Duration
 	Lanes(ctx context.Context, h afterhours.Hour) ([]store.Lane, error)
 	ReadRows(ctx context.Context, h afterhours.Hour, l store.Lane, have afterhours.RowSet, visit func(store.Row) error) error
 	Columns(ctx context.Context, eventType string) ([]afterhours.Column, error)
 	Hours(ctx context.Context, visit func(afterhours.Hour) error) error
+	Index(ctx context.Context, visit func(afterhours.Hour, []store.Lane) error) error
+	PutNotes(ctx context.Context, h afterhours.Hour, lineage string, notes []store.Note) error
+	Notes(ctx context.Context, h afterhours.Hour, lineage string) ([]store.Note, error)
+	Board(lake string) store.Board
 }
 
-// Requests are the rewrites somebody asked for.
-type Requests interface {
-	PutRequest(ctx context.Context, r store.Request) error
-	Requests(ctx context.Context, h afterhours.Hour) ([]store.Request, error)
-	DeleteRequest(ctx context.Context, r store.Request) error
-}
-
-// Board is what people are shown; no decision depends on it.
-type Board interface {
-	PutPartition(ctx context.Context, p store.Partition) error
-	Partitions(ctx context.Context, visit func(store.Partition) error) error
-	PutStuck(ctx context.Context, s store.Stuck) error
-	ClearStuck(ctx context.Context, h afterhours.Hour) error
-	StuckHours(ctx context.Context) ([]store.Stuck, error)
-}
-
-// Store is what a compactor needs of a store.
-type Store interface {
-	Rows
-	Requests
-	Board
-}
-
-// Lake is where partitions are read and published. The contract is that of
+// Lake is where partitions are published. The contract is that of
 // [lake.Lake].
 type Lake interface {
+	URL() string
 	Base(ctx context.Context, h afterhours.Hour) (*lake.Base, error)
+	Unread(ctx context.Context, h afterhours.Hour) (*lake.Base, error)
+	RestoreBase(ctx context.Context, h afterhours.Hour, path string) (*lake.Base, error)
 	Rewrite(b *lake.Base, o lake.RewriteOptions) (*lake.Rewrite, error)
+	Manifest(ctx context.Context, o lake.Object) (*lake.Manifest, error)
 	Hours(ctx context.Context, visit func(lake.Object) error) error
+}
+
+// Marker appends marks. The contract is that of dirty.Queue.
+type Marker interface {
+	Mark(ctx context.Context, hours ...afterhours.Hour) error
 }
 
 // Config says how a compactor works. Its zero value is not useful; start from
 // [Defaults].
 type Config struct {
 	Policy        Policy
-	Workers       int           // hours rewritten at once
-	Memory        int64         // bytes for the rows of all rewrites together
-	Retry         time.Duration // first pause after a failure; doubles up to MaxRetry
-	MaxRetry      time.Duration // longest pause after a failure, and the pause of a stuck hour
-	ShutdownGrace time.Duration // how long rewrites under way may take to finish
+	Types         map[string]Policy // of event types that have one of their own
+	Workers       int               // hours rewritten at once
+	Giants        int               // of these, hours beyond GiantBytes; fewer than Workers, so that giants never hold up the rest
+	GiantBytes    int64             // of a partition, or of the raw rows that are new, that make an hour a giant
+	Memory        int64             // bytes for the rows of all rewrites together
+	Retry         time.Duration     // first pause after a failure; doubles up to MaxRetry
+	MaxRetry      time.Duration     // longest pause after a failure
+	StuckRetry    time.Duration     // pause of a stuck hour
+	StallAfter    time.Duration     // without any progress although there is work, before health is red
+	SweepEvery    time.Duration     // pause between sweeps of [Compactor.Run]; 0: no sweeps
+	ShutdownGrace time.Duration     // how long rewrites under way may take to finish
 	Logger        *slog.Logger
+	Now           func() time.Time // the clock of all decisions
 
 	// Finished, when set, is told of every rewrite that came to an end. It is
 	// called by several goroutines at once.
@@ -92,13 +91,19 @@ type Config struct {
 // Defaults returns the configuration of a production compactor.
 func Defaults() Config {
 	return Config{
-		Policy:        Policy{Grace: 2 * time.Minute, Quiet: time.Minute, MaxDelay: 10 * time.Minute},
+		Policy:        Policy{Grace: 2 * time.Minute, Quiet: 10 * time.Minute, AgeShare: 8, MaxDelay: 24 * time.Hour},
 		Workers:       4,
+		Giants:        1,
+		GiantBytes:    64 << 20,
 		Memory:        512 << 20,
 		Retry:         time.Second,
 		MaxRetry:      10 * time.Minute,
+		StuckRetry:    time.Hour,
+		StallAfter:    15 * time.Minute,
+		SweepEvery:    24 * time.Hour,
 		ShutdownGrace: 30 * time.Second,
 		Logger:        slog.Default(),
+		Now:           time.Now,
 	}
 }
 
@@ -108,17 +113,43 @@ func (c Config) Validate() error {
 	if c.Workers < 1 {
 		errs = append(errs, fmt.Errorf("workers is %d, want at least 1", c.Workers))
 	}
+	if c.Giants < 1 || c.GiantBytes < 1 {
+		errs = append(errs, fmt.Errorf("giants is %d of %d bytes, want at least 1", c.Giants, c.GiantBytes))
+	}
 	if c.Memory < minMemory*int64(max(c.Workers, 1)) {
 		errs = append(errs, fmt.Errorf("memory is %d MiB, want at least %d MiB for each of %d workers",
 			c.Memory>>20, int64(minMemory)>>20, c.Workers))
 	}
-	if c.Policy.Grace < 0 || c.Policy.Quiet < 0 || c.Policy.MaxDelay < 0 {
-		errs = append(errs, errors.New("grace, quiet and max-delay cannot be negative"))
+	errs = append(errs, c.Policy.Validate())
+	for name, p := range c.Types {
+		if err := p.Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("event type %q: %w", name, err))
+		}
 	}
-	if c.Retry <= 0 || c.MaxRetry < c.Retry {
-		errs = append(errs, errors.New("retry pauses must be positive and in order"))
+	if c.Retry <= 0 || c.MaxRetry < c.Retry || c.StuckRetry <= 0 || c.StallAfter <= 0 || c.SweepEvery < 0 {
+		errs = append(errs, errors.New("pauses must be positive and in order"))
 	}
 	return errors.Join(errs...)
+}
+
+// policy returns what holds for an hour.
+func (c Config) policy(h afterhours.Hour) Policy {
+	if p, own := c.Types[h.Type]; own {
+		return p
+	}
+	return c.Policy
+}
+
+// memory returns the budget of one rewrite. Half of all is the giants'.
+func (c Config) memory(giant bool) int64 {
+	small := c.Workers - c.Giants
+	switch {
+	case small < 1:
+		return c.Memory / int64(c.Workers)
+	case giant:
+		return max(minMemory, c.Memory/2/int64(c.Giants))
+	}
+	return max(minMemory, c.Memory/2/int64(small))
 }
 
 // minMemory is what one rewrite needs to make progress at all.
@@ -126,9 +157,11 @@ const minMemory = 16 << 20
 
 // Compactor rewrites hours. Its methods may be called by several goroutines.
 type Compactor struct {
-	store Store
-	lake  Lake
-	cfg   Config
+	store  Store
+	board  store.Board // of this lake
+	lake   Lake
+	cfg    Config
+	health health
 }
 
 // New returns a compactor.
@@ -136,14 +169,17 @@ func New(s Store, l Lake, cfg Config) (*Compactor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure compactor: %w", err)
 	}
-	return &Compactor{store: s, lake: l, cfg: cfg}, nil
+	return &Compactor{store: s, board: s.Board(l.URL()), lake: l, cfg: cfg}, nil
 }
+
+// now returns the instant of the configured clock.
+func (c *Compactor) now() afterhours.Micros { return afterhours.MicrosOf(c.cfg.Now()) }
 
 // Outcome is how the rewrite of one hour ended.
 type Outcome struct {
 	Hour       afterhours.Hour
 	Err        error
-	Unchanged  bool  // nothing was new, nothing was published
+	Unchanged  bool  // nothing was published: nothing was new, or only copies were
 	Before     int64 // rows the partition had
 	Rows       int64 // rows it has
 	Added      int64 // rows it gained
@@ -160,6 +196,8 @@ type Summary struct {
 	Rewritten  int64 `json:"hours_rewritten"`
 	Unchanged  int64 `json:"hours_unchanged"`
 	Failed     int64 `json:"hours_failed"`
+	Limited    bool  `json:"limited"`    // a limit ended the work
+	Left       int64 `json:"hours_left"` // known to be dirty when the work ended
 	Added      int64 `json:"rows_added"`
 	Duplicates int64 `json:"duplicates_dropped"`
 	Bytes      int64 `json:"bytes_published"`
@@ -170,12 +208,13 @@ func (s *Summary) add(o Outcome) {
 	switch {
 	case o.Err != nil:
 		s.Failed++
+		return
 	case o.Unchanged:
 		s.Unchanged++
 	default:
 		s.Rewritten++
-		s.Added += o.Added
-		s.Duplicates += o.Duplicates
 		s.Bytes += o.Bytes
 	}
+	s.Added += o.Added
+	s.Duplicates += o.Duplicates
 }

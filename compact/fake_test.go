@@ -28,6 +28,10 @@ type fakeStore struct {
 	requests   map[string]store.Request
 	partitions map[afterhours.Hour]store.Partition
 	stuck      map[afterhours.Hour]store.Stuck
+	notes      map[string][]store.Note // by hour and lineage
+	feed       []store.Publication
+	swept      afterhours.Micros
+	ttl        time.Duration
 	calls      []string // every call, in order: "op hour lane"
 }
 
@@ -39,6 +43,8 @@ func newFakeStore() *fakeStore {
 		requests:   map[string]store.Request{},
 		partitions: map[afterhours.Hour]store.Partition{},
 		stuck:      map[afterhours.Hour]store.Stuck{},
+		notes:      map[string][]store.Note{},
+		ttl:        30 * 24 * time.Hour,
 	}
 }
 
@@ -59,9 +65,14 @@ func (s *fakeStore) call(op string, h afterhours.Hour, f func()) error {
 
 // append puts events into an open lane of their own, which it returns.
 func (s *fakeStore) append(seg afterhours.Segment, first uint32, events ...afterhours.Event) store.Lane {
+	return s.appendTo(store.OwnLane(seg), seg, first, events...)
+}
+
+// appendTo puts events into a lane.
+func (s *fakeStore) appendTo(l store.Lane, seg afterhours.Segment, first uint32, events ...afterhours.Event) store.Lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h, l := events[0].Hour(), store.OwnLane(seg)
+	h := events[0].Hour()
 	if s.lanes[h] == nil {
 		s.lanes[h], s.rows[h] = map[string]store.Lane{}, map[string][]store.Row{}
 	}
@@ -79,6 +90,12 @@ func (s *fakeStore) close(h afterhours.Hour, l store.Lane) {
 	defer s.mu.Unlock()
 	l.Closed, l.Rows = true, int64(len(s.rows[h][l.Name]))
 	s.lanes[h][l.Name] = l
+}
+
+// unlist removes the hour's raw rows and their index rows.
+func (s *fakeStore) unlist(h afterhours.Hour) {
+	s.expire(h)
+	clear(s.lanes[h])
 }
 
 // expire removes the hour's raw rows; their index rows live on.
@@ -123,6 +140,66 @@ func (s *fakeStore) Hours(_ context.Context, visit func(afterhours.Hour) error) 
 		}
 	}
 	return err
+}
+
+func (s *fakeStore) TTL() time.Duration { return s.ttl }
+
+// Board returns the store itself: the tests have one lake.
+func (s *fakeStore) Board(string) store.Board { return s }
+
+func (s *fakeStore) Index(ctx context.Context, visit func(afterhours.Hour, []store.Lane) error) error {
+	return s.Hours(ctx, func(h afterhours.Hour) error {
+		lanes, err := s.Lanes(ctx, h)
+		if err != nil || len(lanes) == 0 {
+			return err
+		}
+		return visit(h, lanes)
+	})
+}
+
+func (s *fakeStore) PutNotes(_ context.Context, h afterhours.Hour, lineage string, notes []store.Note) error {
+	return s.call("PutNotes", h, func() {
+		key := h.String() + lineage
+		s.notes[key] = append(s.notes[key], notes...)
+	})
+}
+
+func (s *fakeStore) Notes(_ context.Context, h afterhours.Hour, lineage string) (out []store.Note, err error) {
+	err = s.call("Notes", h, func() { out = slices.Clone(s.notes[h.String()+lineage]) })
+	return out, err
+}
+
+func (s *fakeStore) Partition(_ context.Context, h afterhours.Hour) (p store.Partition, ok bool, err error) {
+	err = s.call("Partition", h, func() { p, ok = s.partitions[h] })
+	return p, ok, err
+}
+
+func (s *fakeStore) Settled(ctx context.Context, visit func(store.Partition) error) error {
+	return s.Partitions(ctx, visit)
+}
+
+func (s *fakeStore) PutPublications(_ context.Context, ps []store.Publication) error {
+	return s.call("PutPublications", ps[0].Hour, func() { s.feed = append(s.feed, ps...) })
+}
+
+func (s *fakeStore) Feed(_ context.Context, from, to afterhours.Micros, visit func(store.Publication) error) error {
+	for _, p := range s.feed {
+		if p.At >= from && p.At < to {
+			if err := visit(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *fakeStore) PutSwept(_ context.Context, at afterhours.Micros) error {
+	return s.call("PutSwept", afterhours.Hour{}, func() { s.swept = at })
+}
+
+func (s *fakeStore) Swept(context.Context) (at afterhours.Micros, err error) {
+	err = s.call("Swept", afterhours.Hour{}, func() { at = s.swept })
+	return at, err
 }
 
 func (s *fakeStore) PutRequest(_ context.Context, r store.Request) error {
@@ -180,6 +257,7 @@ type fakeQueue struct {
 	more   chan struct{} // closed and replaced when a mark is appended
 	drain  bool
 	revoke []int32 // handed out by the next Poll
+	slack  int64   // of Behind; 0: nothing is ever behind
 }
 
 func newFakeQueue(drain bool) *fakeQueue {
@@ -227,6 +305,39 @@ func (q *fakeQueue) Done(m dirty.Mark) {
 			q.done[o.Offset] = true
 		}
 	}
+}
+
+// Behind returns the last undone mark of each hour that is slack marks back.
+func (q *fakeQueue) Behind() []dirty.Mark {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last := map[afterhours.Hour]dirty.Mark{}
+	for _, m := range q.log[:q.read] {
+		if !q.done[m.Offset] {
+			last[m.Hour] = m
+		}
+	}
+	var out []dirty.Mark
+	for _, m := range last {
+		if q.slack > 0 && m.Offset < int64(q.read)-q.slack {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Defer marks again, and is done with the old marks.
+func (q *fakeQueue) Defer(ctx context.Context, marks ...dirty.Mark) error {
+	for _, m := range marks {
+		if err := q.Mark(ctx, m.Hour); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		q.log[len(q.log)-1].Since = cmp.Or(m.Since, m.Time)
+		q.mu.Unlock()
+		q.Done(m)
+	}
+	return nil
 }
 
 func (q *fakeQueue) Close() error { return nil }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -16,21 +15,36 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
-// lanesAtOnce is how many lanes of one hour are read at the same time.
-const lanesAtOnce = 4
-
 // conflictPause bounds the pause before a lost publish starts again.
 const conflictPause = 200 * time.Millisecond
+
+// ErrVanished is wrapped when an hour has no partition although one was
+// published. To write a new one could replace all its rows by one.
+var ErrVanished = errors.New("the partition has vanished")
+
+// errGiant says that an hour is too large for its class of workers.
+var errGiant = errors.New("the hour is a giant")
 
 // Rewrite brings the partition of one hour up to date. It is safe to call for
 // the same hour in several processes at once: of two publishes the later one
 // starts again from what the earlier one left.
 func (c *Compactor) Rewrite(ctx context.Context, h afterhours.Hour) Outcome {
+	return c.finish(c.rewriteIn(ctx, h, true))
+}
+
+// rewriteIn is Rewrite for one class of workers, before anybody is told. An hour
+// that does not belong to the class is errGiant.
+func (c *Compactor) rewriteIn(ctx context.Context, h afterhours.Hour, giant bool) Outcome {
+	return c.untilPublished(ctx, h, func() (Outcome, error) { return c.serveRequests(ctx, h, giant) })
+}
+
+// untilPublished repeats an attempt that lost its publish to another.
+func (c *Compactor) untilPublished(ctx context.Context, h afterhours.Hour, attempt func() (Outcome, error)) Outcome {
 	start := time.Now()
 	var out Outcome
 	var err error
 	for lost := 0; ; lost++ {
-		out, err = c.attempt(ctx, h)
+		out, err = attempt()
 		out.Hour, out.Conflicts = h, lost
 		if !errors.Is(err, lake.ErrConflict) {
 			break
@@ -45,35 +59,33 @@ func (c *Compactor) Rewrite(ctx context.Context, h afterhours.Hour) Outcome {
 		out.Err = fmt.Errorf("rewrite hour %s: %w", h, err)
 	}
 	out.Elapsed = time.Since(start)
-	c.report(out)
 	return out
 }
 
-// attempt is one rewrite, from reading the base to the conditional publish. If
-// it stops anywhere before the publish, nothing has changed; if it stops after,
-// the next attempt finds nothing new.
-func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour) (Outcome, error) {
-	requests, err := c.store.Requests(ctx, h)
+// serveRequests is one rewrite in the way that was asked for. If it stops
+// anywhere before the publish, nothing has changed; if it stops after, the next
+// one finds nothing new.
+func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, giant bool) (Outcome, error) {
+	requests, err := c.board.Requests(ctx, h)
 	if err != nil {
 		return Outcome{}, err
 	}
-	rebuild := slices.ContainsFunc(requests, func(r store.Request) bool { return r.Rebuild })
 	m := merge
-	if rebuild {
-		m = rebuildWhole
+	if slices.ContainsFunc(requests, func(r store.Request) bool { return r.Rebuild }) {
+		m = rebuild
 	}
-	out, err := c.replace(ctx, h, m)
+	out, err := c.attempt(ctx, h, m, giant)
 	if errors.Is(err, lake.ErrNotCovered) {
 		// Some raw rows have expired: what only the partition still has must be
 		// kept, so this is a merge after all.
 		c.cfg.Logger.Warn("raw rows do not cover the partition, merging instead of rebuilding", "hour", h.String())
-		out, err = c.replace(ctx, h, refresh)
+		out, err = c.attempt(ctx, h, refresh, giant)
 	}
 	if err != nil {
 		return out, err
 	}
 	for _, r := range requests {
-		if err := c.store.DeleteRequest(ctx, r); err != nil {
+		if err := c.board.DeleteRequest(ctx, r); err != nil {
 			return out, err
 		}
 	}
@@ -84,98 +96,240 @@ func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour) (Outcome, er
 type mode string
 
 const (
-	merge        mode = "merge"   // the base and what is new
-	refresh      mode = "refresh" // the same, also when only the declared columns are new
-	rebuildWhole mode = "rebuild" // all raw rows, without the base
+	merge   mode = "merge"   // the base and what is new
+	refresh mode = "refresh" // the same, also when only the declared columns are new
+	rebuild mode = "rebuild" // all raw rows, without the base
+	discard mode = "discard" // the same, also when they do not cover the base
+	restore mode = "restore" // the base, which is an older partition
 )
 
-// replace publishes the hour's partition anew.
-func (c *Compactor) replace(ctx context.Context, h afterhours.Hour, m mode) (Outcome, error) {
-	base, err := c.lake.Base(ctx, h)
+// whole reports whether all raw rows are read, whatever the base has.
+func (m mode) whole() bool { return m == rebuild || m == discard }
+
+// attempt publishes the hour's partition anew, unless that would change nothing.
+func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, giant bool) (Outcome, error) {
+	// The board is read before the base: a generation it knows was published by
+	// then, so a base without it has gone back or vanished.
+	known, _, err := c.board.Partition(ctx, h)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !giant && known.Bytes > c.cfg.GiantBytes {
+		return Outcome{}, errGiant
+	}
+	base, err := c.base(ctx, h, m)
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer base.Close()
-	// The index and the columns are read after the base: whatever the base's
-	// writer saw is visible here too.
-	lanes, err := c.store.Lanes(ctx, h)
-	if err != nil {
+	r := &job{Compactor: c, hour: h, mode: m, giant: giant, known: known, base: base}
+	return r.run(ctx)
+}
+
+// base opens what is to be replaced.
+func (c *Compactor) base(ctx context.Context, h afterhours.Hour, m mode) (*lake.Base, error) {
+	b, err := c.lake.Base(ctx, h)
+	if m == discard && errors.Is(err, lake.ErrRefused) {
+		return c.lake.Unread(ctx, h)
+	}
+	return b, err
+}
+
+// job is one attempt at an hour.
+type job struct {
+	*Compactor
+	hour  afterhours.Hour
+	mode  mode
+	giant bool
+	known store.Partition // by the board; zero if it knows nothing
+	base  *lake.Base
+
+	settled afterhours.Day // shared lanes before this day have all the rows they will ever have
+	lanes   []store.Lane
+	listed  map[string]bool // names of lanes
+	columns []afterhours.Column
+	noted   []lake.NotedRows              // judged to be copies, not yet in the manifest
+	have    afterhours.RowSet             // merged or noted: not read again
+	laneOf  map[afterhours.Segment]string // of the rows that were new
+}
+
+// run reads what is new and publishes it.
+func (r *job) run(ctx context.Context) (Outcome, error) {
+	if r.base.Manifest == nil && r.known.Generation > 0 && r.mode != discard {
+		return Outcome{}, r.vanished()
+	}
+	if err := r.readIndex(ctx); err != nil {
 		return Outcome{}, err
 	}
-	cols, err := c.store.Columns(ctx, h.Type)
-	if err != nil {
-		return Outcome{}, err
-	}
-	rw, err := c.lake.Rewrite(base, lake.RewriteOptions{
-		Columns: cols, Memory: c.cfg.Memory / int64(c.cfg.Workers), Rebuild: m == rebuildWhole, Cause: string(m),
-	})
+	rw, err := r.lake.Rewrite(r.base, r.options())
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer rw.Close()
-
-	var have afterhours.RowSet
-	if base.Manifest != nil && m != rebuildWhole {
-		have = base.Manifest.Merged
-	}
-	if err := c.readNew(ctx, h, lanes, have, rw); err != nil {
-		return Outcome{}, err
-	}
-	if rw.Added() == 0 {
-		switch {
-		case m == rebuildWhole:
-			return Outcome{}, lake.ErrNotCovered
-		case m == merge || base.Manifest == nil || slices.Equal(base.Manifest.Columns, cols):
-			return c.unchanged(ctx, base)
+	if r.mode != restore {
+		if err := r.readNew(ctx, rw); err != nil {
+			return Outcome{}, err
 		}
+	}
+	switch {
+	case rw.Added() > 0, r.force(), r.mode == refresh && r.base.Manifest != nil:
+	case r.mode == rebuild && r.base.Manifest != nil:
+		return Outcome{}, lake.ErrNotCovered
+	default:
+		return r.unchanged(ctx, lake.Result{Manifest: r.base.Manifest})
 	}
 	res, err := rw.Publish(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
-	return outcome(res), c.store.PutPartition(ctx, record(h, res.Manifest, res.Bytes))
+	if res.Unchanged {
+		return r.note(ctx, rw, res)
+	}
+	return outcome(res), r.tell(ctx, r.hour, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
 }
 
-// readNew adds every readable row outside the set to the rewrite, holes
-// included. A row is recorded as merged only because it was added here.
-func (c *Compactor) readNew(ctx context.Context, h afterhours.Hour, lanes []store.Lane, have afterhours.RowSet, rw *lake.Rewrite) error {
-	var mu sync.Mutex // Add takes one row at a time
+// vanished says what is missing and what to do.
+func (r *job) vanished() error {
+	return fmt.Errorf("%w: generation %d with %d rows was published at %s; restore it with `compactor restore`, or make a new one of the raw rows that are left with `compactor rebuild --discard-base`",
+		ErrVanished, r.known.Generation, r.known.Rows, r.known.Published)
+}
+
+// wentBack reports whether the object is an older one than was published: somebody
+// has put it there. Notes that were made since do not hold for it.
+func (r *job) wentBack() bool {
+	return r.base.Manifest != nil && r.base.Manifest.Generation < r.known.Generation
+}
+
+// force reports whether to publish although no row would change.
+func (r *job) force() bool {
+	return r.mode == restore || r.mode == discard || r.wentBack() || len(r.noted) > maxNoted
+}
+
+// maxNoted is how many runs of noted rows are folded into the manifest by a
+// publish of their own.
+const maxNoted = 1000
+
+// settleAfter is how long after a receipt day's end its shared lanes still get
+// rows that count: ingest acknowledges none after a day, and clocks may differ by
+// another.
+const settleAfter = 2
+
+// readIndex reads what is known of the hour beside the base, after the base:
+// whatever the base's writer saw is visible here too.
+func (r *job) readIndex(ctx context.Context) error {
+	r.settled = afterhours.DayOf(r.now()) - settleAfter
+	var notes []store.Note
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(lanesAtOnce)
-	for _, l := range lanes {
-		if complete(l, have) {
+	g.Go(func() (err error) { r.lanes, err = r.store.Lanes(ctx, r.hour); return err })
+	g.Go(func() (err error) { r.columns, err = r.store.Columns(ctx, r.hour.Type); return err })
+	if m := r.base.Manifest; m != nil && !r.mode.whole() && r.mode != restore && !r.wentBack() {
+		g.Go(func() (err error) { notes, err = r.store.Notes(ctx, r.hour, m.Lineage); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.listed = map[string]bool{}
+	for _, l := range r.lanes {
+		r.listed[l.Name] = true
+	}
+	r.take(notes)
+	return nil
+}
+
+// take takes the notes of lanes that the index lists. What it does not list any
+// more may have been pruned from the manifest, and must not be counted again.
+func (r *job) take(notes []store.Note) {
+	if r.base.Manifest == nil || r.mode.whole() {
+		return
+	}
+	r.have = r.base.Manifest.Merged
+	if len(notes) == 0 {
+		return
+	}
+	r.have = r.have.Clone()
+	for _, n := range notes {
+		if !r.listed[n.Lane] {
 			continue
 		}
-		g.Go(func() error {
-			return c.store.ReadRows(ctx, h, l, have, func(r store.Row) error {
-				if have.Has(r.ID) {
-					return nil
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				return rw.Add(r.ID, r.Event)
-			})
-		})
+		l := store.Lane{Name: n.Lane}
+		r.noted = append(r.noted, lake.NotedRows{Segment: n.Segment, Rows: n.Rows, Origin: origin(l, r.now())})
+		r.have[n.Segment] = r.have[n.Segment].Add(n.Rows.First, n.Rows.Last)
 	}
-	return g.Wait()
 }
 
-// complete reports whether the set holds every row a closed lane will ever have,
-// so that it need not be read again.
-func complete(l store.Lane, have afterhours.RowSet) bool {
-	seg, own := l.Own()
-	return own && l.Closed && have[seg].Count() == l.Rows
+// origin says where rows of a lane lie that were received at the given time.
+func origin(l store.Lane, received afterhours.Micros) afterhours.Origin {
+	if day, shared := l.Shared(); shared {
+		return afterhours.Origin{Day: day, Shared: true}
+	}
+	return afterhours.Origin{Day: afterhours.DayOf(received)}
 }
 
-// unchanged ends a rewrite that found nothing new. The board is written all the
-// same: a crash after the last publish may have left it behind.
-func (c *Compactor) unchanged(ctx context.Context, b *lake.Base) (Outcome, error) {
-	out := Outcome{Unchanged: true}
-	if b.Manifest == nil {
+func (r *job) options() lake.RewriteOptions {
+	return lake.RewriteOptions{
+		Columns:    r.columns,
+		Memory:     r.cfg.memory(r.giant),
+		Cause:      string(r.mode),
+		Rebuild:    r.mode.whole(),
+		Discard:    r.mode == discard,
+		Force:      r.force(),
+		NewLineage: r.mode == restore || r.wentBack(),
+		After:      r.known.Generation,
+		Noted:      r.noted,
+		Settled:    r.settledByNow(),
+		Prune:      r.prunable,
+	}
+}
+
+// settledByNow returns the watermark to record: only who reads lanes may move it.
+func (r *job) settledByNow() afterhours.Day {
+	if r.mode == restore {
+		return r.base.Manifest.Settled
+	}
+	return r.settled
+}
+
+// prunable reports whether a segment may leave the manifest: its lane is not
+// listed, in an index that was read after the base, and its rows have expired.
+// Either alone is not enough: rows may outlive one look at the index, and expired
+// ones may still be listed.
+func (r *job) prunable(s afterhours.Segment, o afterhours.Origin) bool {
+	name := store.OwnLane(s).Name
+	if o.Shared {
+		name = store.SharedLane(o.Day).Name
+	}
+	ttl := afterhours.Micros(r.store.TTL().Microseconds())
+	return !r.listed[name] && o.Day.End()+ttl <= r.now()
+}
+
+// unchanged ends a rewrite that had nothing to publish. The board is brought up
+// to date all the same: a crash after the last publish may have left it behind.
+func (r *job) unchanged(ctx context.Context, res lake.Result) (Outcome, error) {
+	out := Outcome{Unchanged: true, Read: res.Added, Duplicates: res.Duplicates}
+	m := r.base.Manifest
+	if m == nil {
 		return out, nil
 	}
-	out.Before, out.Rows, out.Late, out.Bytes = b.Manifest.Rows, b.Manifest.Rows, b.Manifest.Late, b.Size()
-	return out, c.store.PutPartition(ctx, record(b.Hour, b.Manifest, b.Size()))
+	out.Before, out.Rows, out.Late, out.Bytes = m.Rows, m.Rows, m.Late, r.base.Size()
+	return out, r.tell(ctx, r.hour, r.known, notice{m, r.base.Version(), r.base.Size(), r.base.ManifestSize(), r.have})
+}
+
+// note records that the rows added are mere copies of published events. Notes are
+// valid in every later partition of the lineage, since rows never leave it.
+func (r *job) note(ctx context.Context, rw *lake.Rewrite, res lake.Result) (Outcome, error) {
+	added := rw.AddedRows()
+	var notes []store.Note
+	for _, s := range added.Segments() {
+		for _, run := range added[s] {
+			notes = append(notes, store.Note{Lane: r.laneOf[s], Segment: s, Rows: run})
+		}
+	}
+	if err := r.store.PutNotes(ctx, r.hour, r.base.Manifest.Lineage, notes); err != nil {
+		return Outcome{}, err
+	}
+	r.have = r.have.Clone()
+	r.have.AddAll(added)
+	return r.unchanged(ctx, res)
 }
 
 func outcome(r lake.Result) Outcome {
@@ -185,20 +339,8 @@ func outcome(r lake.Result) Outcome {
 	}
 }
 
-// record is what the board shows of a partition.
-func record(h afterhours.Hour, m *lake.Manifest, size int64) store.Partition {
-	p := store.Partition{
-		Hour: h, Lineage: m.Lineage, Generation: m.Generation,
-		Rows: m.Rows, Seen: m.Seen, Duplicates: m.Duplicates, Conflicts: m.Conflicts, Late: m.Late, Bytes: size,
-	}
-	if n := len(m.History); n > 0 {
-		p.Published = m.History[n-1].At
-	}
-	return p
-}
-
-// report logs one line for a rewrite that ended and tells the observer.
-func (c *Compactor) report(o Outcome) {
+// finish logs one line for a rewrite that ended, and tells the observer.
+func (c *Compactor) finish(o Outcome) Outcome {
 	log := c.cfg.Logger.With("hour", o.Hour.String())
 	switch {
 	case errors.Is(o.Err, context.Canceled):
@@ -206,7 +348,7 @@ func (c *Compactor) report(o Outcome) {
 	case o.Err != nil:
 		log.Error("rewrite failed", "err", o.Err)
 	case o.Unchanged:
-		log.Debug("nothing new", "rows", o.Rows)
+		log.Debug("nothing new", "rows", o.Rows, "duplicates", o.Duplicates)
 	default:
 		log.Info("rewritten", "rows", o.Rows, "added", o.Added, "duplicates", o.Duplicates,
 			"bytes", o.Bytes, "conflicts", o.Conflicts, "elapsed", o.Elapsed.Round(time.Millisecond))
@@ -214,6 +356,7 @@ func (c *Compactor) report(o Outcome) {
 	if c.cfg.Finished != nil {
 		c.cfg.Finished(o)
 	}
+	return o
 }
 
 // pause waits, or returns the context's error.

@@ -193,7 +193,7 @@ func TestIndexIsReadAfterTheBase(t *testing.T) {
 // with and without effect: the partition stays as it was or is right, and the
 // next rewrite makes it right.
 func TestFailureAnywherePublishesNothingWrong(t *testing.T) {
-	for _, op := range []string{"Requests", "Lanes", "Columns", "ReadRows", "PutPartition", "DeleteRequest"} {
+	for _, op := range []string{"Requests", "Partition", "Lanes", "Columns", "Notes", "ReadRows", "PutPublications", "PutPartition", "DeleteRequest"} {
 		for _, apply := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s applied=%v", op, apply), func(t *testing.T) {
 				s := newFakeStore()
@@ -338,7 +338,7 @@ func TestBackfillIsRecordedFirst(t *testing.T) {
 	if len(s.requests) != 1 || q.undone(t) != 1 {
 		t.Fatalf("%d requests and %d marks were left behind, want 1 of each", len(s.requests), q.undone(t))
 	}
-	if _, err := c.Drain(t.Context(), q); err != nil {
+	if _, err := c.Drain(t.Context(), q, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.requests) != 0 || q.undone(t) != 0 {

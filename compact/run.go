@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/afterhours/afterhours"
@@ -13,28 +14,48 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
-// drainTries is how often a drain tries an hour before it gives up on it.
-const drainTries = 3
+const (
+	// drainTries is how often a drain tries an hour before it gives up on it.
+	drainTries = 3
 
-// Run serves marks until ctx ends, as a daemon does, with the policy's waiting.
-// When ctx ends, rewrites under way may finish; then it returns nil.
-// An error is the queue's: no hour's failure ends it.
-func (c *Compactor) Run(ctx context.Context, marks dirty.Consumer) (Summary, error) {
-	return c.serve(ctx, marks, newSchedule(c.cfg.Policy, false))
+	// tick is how often what holds the offset back is looked at, and health.
+	tick = time.Second
+
+	// deferTimeout bounds the deferring of what a drain gave up.
+	deferTimeout = 10 * time.Second
+)
+
+// Limits end a drain early. Zero means no limit.
+type Limits struct {
+	Hours   int           // rewritten or found unchanged
+	Runtime time.Duration // after which no rewrite begins
+}
+
+// Run serves marks until ctx ends, as a daemon does, with the policy's waiting,
+// and sweeps now and then. When ctx ends, rewrites under way may finish; then it
+// returns nil. An error is the queue's: no hour's failure ends it.
+func (c *Compactor) Run(ctx context.Context, marks dirty.Consumer, q Marker) (Summary, error) {
+	sweeping, stop := context.WithCancel(ctx)
+	var sweeper sync.WaitGroup
+	sweeper.Go(func() { c.sweepAgain(sweeping, q) })
+	defer sweeper.Wait()
+	defer stop()
+	return c.serve(ctx, marks, newSchedule(c.cfg.policy, false), Limits{})
 }
 
 // Drain serves every mark that was there when it began, without waiting, and
-// returns. marks must come from a draining consumer. Hours that cannot be
-// rewritten keep their marks; they are counted in the summary and are an error.
-func (c *Compactor) Drain(ctx context.Context, marks dirty.Consumer) (Summary, error) {
-	sum, err := c.serve(ctx, marks, newSchedule(c.cfg.Policy, true))
+// returns; earlier if a limit says so. marks must come from a draining consumer.
+// Hours that cannot be rewritten keep a mark; they are counted in the summary and
+// are an error.
+func (c *Compactor) Drain(ctx context.Context, marks dirty.Consumer, l Limits) (Summary, error) {
+	sum, err := c.serve(ctx, marks, newSchedule(c.cfg.policy, true), l)
 	switch {
 	case err != nil:
 		return sum, err
 	case ctx.Err() != nil:
 		return sum, fmt.Errorf("drain: stopped with work left: %w", ctx.Err())
 	case sum.Failed > 0:
-		return sum, fmt.Errorf("drain: %d hours could not be rewritten and keep their marks", sum.Failed)
+		return sum, fmt.Errorf("drain: %d hours could not be rewritten and stay marked", sum.Failed)
 	}
 	return sum, nil
 }
@@ -44,9 +65,17 @@ type server struct {
 	*Compactor
 	marks    dirty.Consumer
 	schedule *schedule
+	limits   Limits
+	deadline <-chan time.Time
 	stuck    map[afterhours.Hour]bool
 	sum      Summary
 	ended    bool // no more marks will come
+	limited  bool // a limit was reached
+
+	started, running, giants int // rewrites begun, under way, and giants among these
+	results                  chan finished
+	deferred                 chan error // nil while none are being deferred
+	givenUp                  []dirty.Mark
 }
 
 // finished is a rewrite that came to an end.
@@ -61,14 +90,18 @@ type polled struct {
 	err error
 }
 
-func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule) (Summary, error) {
-	v := &server{Compactor: c, marks: marks, schedule: s, stuck: map[afterhours.Hour]bool{}}
-	known, err := c.store.StuckHours(ctx)
+func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule, l Limits) (Summary, error) {
+	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]bool{}, results: make(chan finished)}
+	known, err := c.board.StuckHours(ctx)
 	if err != nil {
 		return v.sum, fmt.Errorf("read stuck hours: %w", err)
 	}
 	for _, k := range known {
 		v.stuck[k.Hour] = true
+		c.health.stick(k)
+	}
+	if l.Runtime > 0 {
+		v.deadline = time.After(l.Runtime)
 	}
 	// Rewrites outlive ctx by the grace period, so that finished work is kept.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -76,7 +109,8 @@ func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule
 	polls, stopPolling := poll(ctx, marks)
 	defer stopPolling()
 	err = v.loop(ctx, work, cancel, polls)
-	return v.sum, err
+	v.sum.Left, v.sum.Limited = int64(v.schedule.owed()), v.limited
+	return v.sum, errors.Join(err, v.deferGivenUp(work))
 }
 
 // poll hands on what the consumer brings, until it ends or the returned function
@@ -103,36 +137,40 @@ func poll(ctx context.Context, marks dirty.Consumer) (<-chan polled, func()) {
 
 // loop is the one place where marks, rewrites and time meet.
 func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan polled) error {
-	results := make(chan finished)
-	running := 0
 	var failure error
 	stop := ctx.Done()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
 	var grace <-chan time.Time
 	for {
-		stopping := ctx.Err() != nil || failure != nil
-		for !stopping && running < v.cfg.Workers {
-			w := v.schedule.start(time.Now())
-			if w == nil {
-				break
-			}
-			running++
-			go func() { results <- finished{w, v.Rewrite(work, w.hour)} }()
+		stopping := ctx.Err() != nil || failure != nil || v.limited
+		for !stopping && v.start(work) {
+			stopping = v.limited
 		}
-		if running == 0 && (stopping || v.ended && v.schedule.owed() == 0) {
+		if v.running == 0 && v.deferred == nil && (stopping || v.ended && v.schedule.owed() == 0) {
 			return failure
 		}
-		if due, any := v.schedule.nextDue(); any && running < v.cfg.Workers {
-			wake.Reset(time.Until(due))
+		if due, any := v.schedule.nextDue(v.roomForGiant()); any && v.running < v.cfg.Workers {
+			wake.Reset(due.Sub(v.cfg.Now()))
 		}
 		select {
 		case p := <-polls:
 			failure = v.polled(ctx, p)
-		case f := <-results:
-			running--
+		case f := <-v.results:
 			v.finished(work, f)
+		case err := <-v.deferred:
+			v.deferred = nil
+			if err != nil {
+				v.cfg.Logger.Warn("waiting hours hold the committed offset back, will be tried again", "err", err)
+			}
+		case <-ticks.C:
+			v.deferBehind(work)
+			v.health.look(v.cfg.Now(), v.schedule, v.cfg.StallAfter)
 		case <-wake.C:
+		case <-v.deadline:
+			v.limited = true
 		case <-stop:
 			stop, grace = nil, time.After(v.cfg.ShutdownGrace)
 		case <-grace:
@@ -140,6 +178,28 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 		}
 	}
 }
+
+// start begins a rewrite, if one is due and a worker is free.
+func (v *server) start(work context.Context) bool {
+	if v.running >= v.cfg.Workers {
+		return false
+	}
+	w := v.schedule.start(v.cfg.Now(), v.roomForGiant())
+	if w == nil {
+		return false
+	}
+	v.running++
+	v.started++
+	if w.giant {
+		v.giants++
+	}
+	v.limited = v.limited || v.limits.Hours > 0 && v.started >= v.limits.Hours
+	giant := w.giant || v.cfg.Giants >= v.cfg.Workers // one class only
+	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, giant)} }()
+	return true
+}
+
+func (v *server) roomForGiant() bool { return v.giants < v.cfg.Giants }
 
 // polled takes what a poll brought; the error is one that ends the service.
 func (v *server) polled(ctx context.Context, p polled) error {
@@ -162,36 +222,89 @@ func (v *server) polled(ctx context.Context, p polled) error {
 // finished settles what a rewrite leaves behind: its marks are done, or its hour
 // is due again.
 func (v *server) finished(ctx context.Context, f finished) {
-	h := f.w.hour
-	if f.out.Err == nil {
-		// Done only now: a crash before this line repeats the rewrite, which
-		// finds nothing new.
-		for _, m := range f.w.marks {
-			v.marks.Done(m)
-		}
-		v.unstick(ctx, h)
-		v.sum.add(f.out)
-		v.schedule.served(f.w)
+	v.running--
+	if f.w.giant {
+		v.giants--
+	}
+	if errors.Is(f.out.Err, errGiant) {
+		v.started--
+		v.schedule.tooLarge(f.w)
 		return
 	}
-	if v.schedule.now && f.w.failures+1 >= drainTries || v.schedule.now && errors.Is(f.out.Err, lake.ErrRefused) {
-		v.sum.add(f.out)
-		delete(v.schedule.busy, h) // given up: its marks stay undone
-		delete(v.schedule.next, h)
-	} else {
-		v.schedule.failed(f.w, time.Now().Add(v.retryAfter(f)))
+	v.finish(f.out)
+	if f.out.Err != nil {
+		v.failed(ctx, f)
+		return
 	}
-	if errors.Is(f.out.Err, lake.ErrRefused) {
-		v.stick(ctx, h, f.out.Err)
+	// Done only now: a crash before this line repeats the rewrite, which finds
+	// nothing new.
+	for _, m := range f.w.marks {
+		v.marks.Done(m)
 	}
+	v.unstick(ctx, f.w.hour)
+	v.sum.add(f.out)
+	v.schedule.served(f.w)
+	v.health.progress(v.cfg.Now())
 }
 
-// retryAfter is the pause before an hour is tried again.
-func (v *server) retryAfter(f finished) time.Duration {
-	if errors.Is(f.out.Err, lake.ErrRefused) {
-		return v.cfg.MaxRetry
+// failed decides what becomes of an hour that could not be rewritten.
+func (v *server) failed(ctx context.Context, f finished) {
+	hopeless := isStuck(f.out.Err)
+	if hopeless {
+		v.stick(ctx, f.w.hour, f.out.Err)
 	}
-	return min(v.cfg.MaxRetry, v.cfg.Retry<<min(f.w.failures, 20))
+	if v.schedule.now && (hopeless || f.w.failures+1 >= drainTries) {
+		v.sum.add(f.out)
+		v.givenUp = append(v.givenUp, v.schedule.giveUp(f.w)...)
+		return
+	}
+	f.w.stuck = hopeless
+	v.schedule.failed(f.w, v.cfg.Now().Add(v.retryAfter(f.w.failures, hopeless)))
+}
+
+// isStuck reports whether trying again does not help until somebody acts.
+func isStuck(err error) bool { return errors.Is(err, lake.ErrRefused) || errors.Is(err, ErrVanished) }
+
+// retryAfter is the pause before an hour is tried again.
+func (v *server) retryAfter(failures int, hopeless bool) time.Duration {
+	if hopeless {
+		return v.cfg.StuckRetry
+	}
+	return min(v.cfg.MaxRetry, v.cfg.Retry<<min(failures, 20))
+}
+
+// deferBehind moves the marks of hours that hold the offset back to the end of
+// the log, in the background. An hour that is being rewritten is done soon.
+func (v *server) deferBehind(ctx context.Context) {
+	if v.deferred != nil {
+		return
+	}
+	var marks []dirty.Mark
+	for _, m := range v.marks.Behind() {
+		if v.schedule.busy[m.Hour] == nil {
+			marks = append(marks, m)
+		}
+	}
+	if len(marks) == 0 {
+		return
+	}
+	v.deferred = make(chan error)
+	done := v.deferred
+	go func() { done <- v.marks.Defer(ctx, marks...) }()
+}
+
+// deferGivenUp lets the offset pass the hours that a drain gave up: the next one
+// finds their marks at the end.
+func (v *server) deferGivenUp(ctx context.Context) error {
+	if len(v.givenUp) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deferTimeout)
+	defer cancel()
+	if err := v.marks.Defer(ctx, v.givenUp...); err != nil {
+		return fmt.Errorf("mark again what could not be rewritten: %w", err)
+	}
+	return nil
 }
 
 // stick records an hour that cannot be rewritten until somebody acts.
@@ -199,12 +312,13 @@ func (v *server) stick(ctx context.Context, h afterhours.Hour, cause error) {
 	if v.stuck[h] {
 		return
 	}
-	s := store.Stuck{Hour: h, Since: afterhours.MicrosOf(time.Now()), Reason: cause.Error()}
-	if err := v.store.PutStuck(ctx, s); err != nil {
+	s := store.Stuck{Hour: h, Since: v.now(), Reason: cause.Error()}
+	if err := v.board.PutStuck(ctx, s); err != nil {
 		v.cfg.Logger.Error("record stuck hour", "hour", h.String(), "err", err)
 		return
 	}
 	v.stuck[h] = true
+	v.health.stick(s)
 }
 
 // unstick removes the record of an hour that works again.
@@ -212,9 +326,10 @@ func (v *server) unstick(ctx context.Context, h afterhours.Hour) {
 	if !v.stuck[h] {
 		return
 	}
-	if err := v.store.ClearStuck(ctx, h); err != nil {
+	if err := v.board.ClearStuck(ctx, h); err != nil {
 		v.cfg.Logger.Error("clear stuck hour", "hour", h.String(), "err", err)
 		return
 	}
 	delete(v.stuck, h)
+	v.health.unstick(h)
 }

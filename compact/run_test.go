@@ -27,7 +27,7 @@ func TestDrainServesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sum, err := newCompactor(t, s, l).Drain(t.Context(), q)
+	sum, err := newCompactor(t, s, l).Drain(t.Context(), q, Limits{})
 	if err != nil || sum.Rewritten != 20 || sum.Added != 20 {
 		t.Errorf("summary %+v, error %v; want 20 hours rewritten", sum, err)
 	}
@@ -55,7 +55,7 @@ func TestMarkIsDoneOnlyAfterThePublish(t *testing.T) {
 		}
 		return true, nil
 	}
-	sum, err := newCompactor(t, s, l).Drain(t.Context(), q)
+	sum, err := newCompactor(t, s, l).Drain(t.Context(), q, Limits{})
 	if err == nil || sum.Failed != 1 {
 		t.Errorf("summary %+v, error %v; want one failed hour", sum, err)
 	}
@@ -95,7 +95,7 @@ func TestMarkDuringRewriteIsServed(t *testing.T) {
 			stop()
 		}
 	}
-	if _, err := c.Run(ctx, q); err != nil {
+	if _, err := c.Run(ctx, q, q); err != nil {
 		t.Fatal(err)
 	}
 	wantEvents(t, l, events(0, 2))
@@ -130,7 +130,7 @@ func TestStuckHour(t *testing.T) {
 	if err := q.Mark(t.Context(), testHour, other.Hour()); err != nil {
 		t.Fatal(err)
 	}
-	sum, err := c.Drain(t.Context(), q)
+	sum, err := c.Drain(t.Context(), q, Limits{})
 	if err == nil || sum.Failed != 1 || sum.Rewritten != 1 {
 		t.Errorf("summary %+v, error %v; want the other hour rewritten and this one failed", sum, err)
 	}
@@ -145,7 +145,7 @@ func TestStuckHour(t *testing.T) {
 		t.Fatal(err)
 	}
 	q.read = 0
-	if _, err := c.Drain(t.Context(), q); err != nil {
+	if _, err := c.Drain(t.Context(), q, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(s.stuck) != 0 || q.undone(t) != 0 {
@@ -173,7 +173,7 @@ func TestShutdownFinishesWorkUnderWay(t *testing.T) {
 	}
 	c := newCompactor(t, s, l)
 	c.cfg.Policy = Policy{}
-	sum, err := c.Run(ctx, q)
+	sum, err := c.Run(ctx, q, q)
 	if err != nil || sum.Rewritten != 1 || q.undone(t) != 0 {
 		t.Errorf("summary %+v, error %v, %d marks left; want the work finished", sum, err, q.undone(t))
 	}

@@ -2,6 +2,7 @@ package compact
 
 import (
 	"container/heap"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,24 +16,27 @@ type waiting struct {
 	first, last afterhours.Micros    // when its first and its last mark were appended
 	marks       map[int32]dirty.Mark // the last mark taken, per partition of the queue
 	due         time.Time
-	failures    int // in a row
-	index       int // position in the heap, -1 while being rewritten
+	failures    int  // in a row
+	giant       bool // known to be one
+	stuck       bool // until somebody acts
+	index       int  // position in its heap, -1 while being rewritten
 }
 
 // schedule is the set of hours that owe a rewrite, and which of them are being
 // rewritten. It belongs to one goroutine.
 type schedule struct {
-	policy Policy
+	policy func(afterhours.Hour) Policy
 	now    bool // do not wait: a drain
-	ready  byDue
+	small  byDue
+	giants byDue                        // apart, so that they wait for workers of their own
 	hours  map[afterhours.Hour]*waiting // in the heap
 	busy   map[afterhours.Hour]*waiting // being rewritten
 	next   map[afterhours.Hour]*waiting // marked again while being rewritten
 }
 
-func newSchedule(p Policy, now bool) *schedule {
+func newSchedule(policy func(afterhours.Hour) Policy, now bool) *schedule {
 	return &schedule{
-		policy: p, now: now,
+		policy: policy, now: now,
 		hours: map[afterhours.Hour]*waiting{},
 		busy:  map[afterhours.Hour]*waiting{},
 		next:  map[afterhours.Hour]*waiting{},
@@ -47,11 +51,19 @@ func (s *schedule) take(m dirty.Mark) {
 		in = s.next
 	}
 	w := in[m.Hour]
-	if w == nil {
+	fresh := w == nil
+	if fresh {
 		w = &waiting{hour: m.Hour, first: m.Time, marks: map[int32]dirty.Mark{}, index: -1}
 		in[m.Hour] = w
 	}
-	w.last = m.Time
+	switch {
+	case m.Since == 0:
+		w.last = m.Time
+	case fresh: // a mark that was only moved: nothing has come since
+		w.first, w.last = m.Since, m.Since
+	default:
+		w.first = min(w.first, m.Since)
+	}
 	w.marks[m.Partition] = m
 	if busy {
 		return
@@ -66,27 +78,55 @@ func (s *schedule) dueAt(w *waiting) time.Time {
 	if s.now {
 		return time.Time{}
 	}
-	return s.policy.Due(w.hour, w.first, w.last)
+	return s.policy(w.hour).Due(w.hour, w.first, w.last)
+}
+
+// heapOf returns the heap of an hour's class.
+func (s *schedule) heapOf(w *waiting) *byDue {
+	if w.giant {
+		return &s.giants
+	}
+	return &s.small
 }
 
 // push puts an hour where its due time belongs.
 func (s *schedule) push(w *waiting) {
 	if w.index < 0 {
-		heap.Push(&s.ready, w)
+		heap.Push(s.heapOf(w), w)
 		return
 	}
-	heap.Fix(&s.ready, w.index)
+	heap.Fix(s.heapOf(w), w.index)
 }
 
-// start takes the most overdue hour for a rewrite, nil if none is due.
-func (s *schedule) start(now time.Time) *waiting {
-	if len(s.ready) == 0 || s.ready[0].due.After(now) {
+// start takes the most overdue hour for a rewrite, nil if none is due. Giants are
+// taken only if there is room for one.
+func (s *schedule) start(now time.Time, roomForGiant bool) *waiting {
+	q := s.first(roomForGiant)
+	if q == nil || (*q)[0].due.After(now) {
 		return nil
 	}
-	w := heap.Pop(&s.ready).(*waiting)
+	w := heap.Pop(q).(*waiting)
 	delete(s.hours, w.hour)
 	s.busy[w.hour] = w
 	return w
+}
+
+// first returns the heap with the most overdue hour, nil if no hour waits.
+func (s *schedule) first(giantsToo bool) *byDue {
+	if giantsToo && len(s.giants) > 0 && (len(s.small) == 0 || s.giants[0].due.Before(s.small[0].due)) {
+		return &s.giants
+	}
+	if len(s.small) == 0 {
+		return nil
+	}
+	return &s.small
+}
+
+// tooLarge puts an hour back that turned out to be a giant.
+func (s *schedule) tooLarge(w *waiting) {
+	s.back(w)
+	w.giant = true
+	s.push(w)
 }
 
 // served ends a rewrite that went well; marks that came meanwhile are next.
@@ -103,6 +143,15 @@ func (s *schedule) served(w *waiting) {
 // failed ends a rewrite that went wrong: the hour, with all its marks, is due
 // again at the given time.
 func (s *schedule) failed(w *waiting, again time.Time) {
+	s.back(w)
+	w.failures++
+	w.due = again
+	s.push(w)
+}
+
+// back makes an hour that was being rewritten wait again, with the marks that
+// came meanwhile.
+func (s *schedule) back(w *waiting) {
 	delete(s.busy, w.hour)
 	if n := s.next[w.hour]; n != nil {
 		delete(s.next, w.hour)
@@ -111,10 +160,14 @@ func (s *schedule) failed(w *waiting, again time.Time) {
 			w.marks[p] = m
 		}
 	}
-	w.failures++
-	w.due = again
 	s.hours[w.hour] = w
-	s.push(w)
+}
+
+// giveUp ends the work on an hour whose rewrite failed, and returns its marks.
+func (s *schedule) giveUp(w *waiting) []dirty.Mark {
+	s.back(w)
+	delete(s.hours, w.hour)
+	return slices.Collect(maps.Values(w.marks))
 }
 
 // revoke forgets hours that another member of the group now serves.
@@ -130,7 +183,7 @@ func (s *schedule) revoke(partitions []int32) {
 				continue
 			}
 			if w.index >= 0 {
-				heap.Remove(&s.ready, w.index)
+				heap.Remove(s.heapOf(w), w.index)
 			}
 			delete(set, h)
 		}
@@ -138,11 +191,25 @@ func (s *schedule) revoke(partitions []int32) {
 }
 
 // nextDue returns when the next hour is due, false if none waits.
-func (s *schedule) nextDue() (time.Time, bool) {
-	if len(s.ready) == 0 {
+func (s *schedule) nextDue(giantsToo bool) (time.Time, bool) {
+	q := s.first(giantsToo)
+	if q == nil {
 		return time.Time{}, false
 	}
-	return s.ready[0].due, true
+	return (*q)[0].due, true
+}
+
+// due returns how many hours are overdue or being rewritten. Hours that failed are
+// counted although they wait for their next try: only success is progress; but
+// not those whose next try is for the operator to make worth while.
+func (s *schedule) due(now time.Time) int {
+	n := len(s.busy)
+	for _, w := range s.hours {
+		if !w.stuck && (w.failures > 0 || !w.due.After(now)) {
+			n++
+		}
+	}
+	return n
 }
 
 // owed returns how many hours owe a rewrite, those under way included.

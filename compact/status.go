@@ -9,6 +9,7 @@ import (
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/dirty"
+	"github.com/afterhours/afterhours/lake"
 	"github.com/afterhours/afterhours/store"
 )
 
@@ -43,6 +44,9 @@ type Status struct {
 	Waiting []Waiting // in order of their first mark
 	Stuck   []store.Stuck
 	Types   []TypeStatus // in order of name
+
+	// Oversized are partitions whose manifest is beyond what it should ever be.
+	Oversized []store.Partition
 }
 
 // Status reads the marks the group has not served, and the board.
@@ -52,17 +56,20 @@ func (c *Compactor) Status(ctx context.Context, q Pender, group string) (Status,
 		return Status{}, fmt.Errorf("read pending marks: %w", err)
 	}
 	s := Status{Waiting: c.waiting(marks)}
-	if s.Stuck, err = c.store.StuckHours(ctx); err != nil {
+	if s.Stuck, err = c.board.StuckHours(ctx); err != nil {
 		return s, fmt.Errorf("read stuck hours: %w", err)
 	}
 	types := map[string]*TypeStatus{}
-	err = c.store.Partitions(ctx, func(p store.Partition) error {
+	err = c.board.Partitions(ctx, func(p store.Partition) error {
 		t := types[p.Hour.Type]
 		if t == nil {
 			t = &TypeStatus{Type: p.Hour.Type}
 			types[p.Hour.Type] = t
 		}
 		t.add(p)
+		if p.Manifest > lake.ManifestLimit {
+			s.Oversized = append(s.Oversized, p)
+		}
 		return nil
 	})
 	if err != nil {
@@ -77,7 +84,7 @@ func (c *Compactor) Status(ctx context.Context, q Pender, group string) (Status,
 
 // waiting folds marks into the hours they are of.
 func (c *Compactor) waiting(marks []dirty.Mark) []Waiting {
-	s := newSchedule(c.cfg.Policy, false)
+	s := newSchedule(c.cfg.policy, false)
 	for _, m := range marks {
 		s.take(m)
 	}

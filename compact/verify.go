@@ -19,8 +19,8 @@ import (
 type Verified struct {
 	Hour       afterhours.Hour
 	Rows       int64  // rows of the partition
-	Seen       int64  // raw rows its manifest says were merged, expired ones included
-	Duplicates int64  // of these, dropped as copies
+	Seen       int64  // raw rows merged or noted, expired ones included
+	Duplicates int64  // of these, dropped as copies or noted as such
 	Erased     int64  // of these, dropped because their event was erased
 	Conflicts  int64  // IDs that came with differing payloads
 	Raw        int64  // raw rows that are still readable
@@ -104,6 +104,10 @@ func (c *Compactor) allHours(ctx context.Context) ([]afterhours.Hour, error) {
 // that its manifest names was there to be merged.
 func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified, error) {
 	v := Verified{Hour: h}
+	known, _, err := c.board.Partition(ctx, h)
+	if err != nil {
+		return v, err
+	}
 	base, err := c.lake.Base(ctx, h)
 	if errors.Is(err, lake.ErrRefused) {
 		v.Problem = err.Error()
@@ -114,10 +118,17 @@ func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified
 	}
 	defer base.Close()
 	ids := idSet{seed: maphash.MakeSeed(), has: map[uint64]struct{}{}}
-	var merged afterhours.RowSet
+	r := &job{Compactor: c, hour: h, mode: merge, known: known, base: base}
+	if base.Manifest == nil && known.Generation > 0 {
+		v.Problem = r.vanished().Error()
+	}
+	if err := r.readIndex(ctx); err != nil {
+		return v, err
+	}
 	if m := base.Manifest; m != nil {
 		v.Rows, v.Seen, v.Duplicates, v.Erased, v.Conflicts = m.Rows, m.Seen, m.Duplicates, m.Erased, m.Conflicts
-		merged = m.Merged
+		noted := r.have.Count() - m.Merged.Count()
+		v.Seen, v.Duplicates = v.Seen+noted, v.Duplicates+noted
 		if err := base.Verify(); err != nil {
 			v.Problem = err.Error()
 			return v, nil
@@ -128,12 +139,12 @@ func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified
 		}
 	}
 	erased := v.Erased > 0
-	err = c.readAll(ctx, h, func(r store.Row) {
+	err = c.readAll(ctx, h, r.lanes, func(row store.Row) {
 		v.Raw++
 		switch {
-		case !merged.Has(r.ID):
+		case !r.have.Has(row.ID):
 			v.Missing++
-		case !erased && !ids.contains(r.Event.ID):
+		case !erased && !ids.contains(row.Event.ID):
 			v.Lost++
 		}
 	})
@@ -144,11 +155,7 @@ func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified
 }
 
 // readAll visits every readable raw row of an hour.
-func (c *Compactor) readAll(ctx context.Context, h afterhours.Hour, visit func(store.Row)) error {
-	lanes, err := c.store.Lanes(ctx, h)
-	if err != nil {
-		return err
-	}
+func (c *Compactor) readAll(ctx context.Context, h afterhours.Hour, lanes []store.Lane, visit func(store.Row)) error {
 	for _, l := range lanes {
 		err := c.store.ReadRows(ctx, h, l, nil, func(r store.Row) error { visit(r); return nil })
 		if err != nil {

@@ -36,7 +36,7 @@ func TestVerify(t *testing.T) {
 	if _, v = verified(t, c, q); v.Missing != 3 || q.undone(t) != 1 {
 		t.Errorf("an hour that is behind: %+v, %d marks; want 3 rows missing and the hour marked", v, q.undone(t))
 	}
-	if _, err := c.Drain(t.Context(), q); err != nil {
+	if _, err := c.Drain(t.Context(), q, Limits{}); err != nil {
 		t.Fatal(err)
 	}
 	if sum, v = verified(t, c, q); sum.Behind+sum.Broken != 0 {

@@ -10,7 +10,8 @@
 // to the log that its hour's text form selects, so one consumer of a group sees
 // all marks of an hour. A log may drop a mark when a later one of the same hour
 // follows it; it never drops the last. Every log is read by groups, and each
-// group commits one offset per log: every mark below it is served.
+// group commits one offset per log, its floor: every hour with a mark below it is
+// served, or has a later mark at or above it. See [Ledger].
 //
 // # Promise
 //
@@ -20,6 +21,7 @@
 package dirty
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -37,6 +39,18 @@ type Mark struct {
 	Offset    int64
 }
 
+// Began returns when the hour began to wait, as far as the mark knows.
+func (m Mark) Began() afterhours.Micros { return cmp.Or(m.Since, m.Time) }
+
+// Again returns what Defer appends: the hours of marks, and since when they wait.
+func Again(marks []Mark) []afterhours.Mark {
+	again := make([]afterhours.Mark, len(marks))
+	for i, m := range marks {
+		again[i] = afterhours.Mark{Hour: m.Hour, Since: m.Began()}
+	}
+	return again
+}
+
 // Polled is what Poll brings.
 type Polled struct {
 	Marks   []Mark  // in log order within each partition
@@ -46,8 +60,14 @@ type Polled struct {
 // Options say how a group is consumed.
 type Options struct {
 	// Drain ends the reading where the logs ended when their partitions were
-	// assigned: Poll then returns io.EOF.
+	// assigned: Poll then returns io.EOF. Later marks are left to the next
+	// consumer, also those that this one makes by Defer.
 	Drain bool
+
+	// Slack is by how many marks an hour that waits may hold the floor of its log
+	// back before Behind names it; DefaultSlack if 0. Twice as many marks as hours
+	// wait in that log are always allowed, so that deferring comes to an end.
+	Slack int64
 }
 
 // Queue is everything a backend does. Its methods may be called by several
@@ -68,7 +88,7 @@ type Queue interface {
 	Close() error
 }
 
-// Consumer hands out marks. Poll is called by one goroutine, Done by any.
+// Consumer hands out marks. Poll is called by one goroutine, the rest by any.
 type Consumer interface {
 	// Poll waits until there are marks, partitions were revoked, or ctx ends
 	// (with ctx's error). io.EOF: a drain is complete. After ErrStalled the
@@ -79,7 +99,25 @@ type Consumer interface {
 	// including m, is served. It is true whoever owns the partition now, so it
 	// may be called late. The floor of what is done is committed in the
 	// background about once a second, when a partition is revoked, and by Close.
+	//
+	// The floor needs one mark of each hour that waits, not all of them: it is
+	// the lowest of the hours' last marks. An hour that is marked again and again
+	// does not hold it.
 	Done(m Mark)
+
+	// Behind returns the last mark of every hour that waits and holds the floor
+	// more than the slack behind the last mark handed out, in log order within
+	// each partition, but only the first 10,000 of a partition: the others follow
+	// when these are deferred. It is cheap enough to be called every second.
+	Behind() []Mark
+
+	// Defer marks the hours of marks again, at the end of the log, and when that
+	// is durable does Done for the old ones. So an hour may wait, for its time or
+	// for an operator, without holding the floor. The new marks are handed out
+	// like all others; their Since is that of the old, or the old one's Time.
+	// After an error nothing is done, and to defer again is right. To defer a mark
+	// that is served, or whose partition was revoked, is a mark too many.
+	Defer(ctx context.Context, marks ...Mark) error
 
 	// Close commits the floor and leaves the group.
 	Close() error

@@ -1,7 +1,8 @@
 package dirty_test
 
 import (
-	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -10,114 +11,306 @@ import (
 	"github.com/afterhours/afterhours/dirty"
 )
 
-// oracle keeps every mark, where a Ledger keeps two an hour.
+func hour(n int) afterhours.Hour { return afterhours.HourOf("purchase", afterhours.Micros(n)*3_600e6) }
+
+func markOf(n int, offset int64) dirty.Mark {
+	return dirty.Mark{Mark: afterhours.Mark{Hour: hour(n)}, Offset: offset}
+}
+
+func offsets(marks []dirty.Mark) []int64 {
+	var all []int64
+	for _, m := range marks {
+		all = append(all, m.Offset)
+	}
+	return all
+}
+
+// oracle keeps every mark, where a Ledger keeps one an hour.
 type oracle struct {
 	position int64
-	unserved map[int64]afterhours.Hour
-	last     map[afterhours.Hour]int64
+	log      []dirty.Mark              // as log compaction left it
+	unserved map[int64]afterhours.Hour // handed out, and not done
 }
 
-// floor is the highest offset that may be committed.
-func (o *oracle) floor() int64 {
-	floor := o.position
-	for offset := range o.unserved {
-		floor = min(floor, offset)
-	}
-	return floor
-}
-
-func (o *oracle) take(h afterhours.Hour, offset int64) {
-	o.unserved[offset], o.last[h], o.position = h, offset, offset+1
+func (o *oracle) take(m dirty.Mark) {
+	o.unserved[m.Offset], o.position = m.Hour, m.Offset+1
 }
 
 // done serves what Done says is served.
-func (o *oracle) done(h afterhours.Hour, upTo int64) {
-	maps.DeleteFunc(o.unserved, func(offset int64, of afterhours.Hour) bool { return of == h && offset <= upTo })
-}
-
-func (o *oracle) waiting() int {
-	hours := map[afterhours.Hour]bool{}
-	for _, h := range o.unserved {
-		hours[h] = true
+func (o *oracle) done(m dirty.Mark) {
+	for offset, h := range o.unserved {
+		if h == m.Hour && offset <= m.Offset {
+			delete(o.unserved, offset)
+		}
 	}
-	return len(hours)
 }
 
-func hour(n int) afterhours.Hour { return afterhours.HourOf("purchase", afterhours.Micros(n)*3_600e6) }
+// waiting returns the last unserved mark of each hour, in order.
+func (o *oracle) waiting() []int64 {
+	last := map[afterhours.Hour]int64{}
+	for offset, h := range o.unserved {
+		last[h] = max(last[h], offset)
+	}
+	var all []int64
+	for _, offset := range last {
+		all = append(all, offset)
+	}
+	slices.Sort(all)
+	return all
+}
 
-// TestLedger takes and serves marks at random: the floor must never pass a mark
-// that is not served, nor go back, and once all is served it must be the
-// position.
+// from returns what is left of the log from an offset on.
+func (o *oracle) from(floor int64) []dirty.Mark {
+	at := slices.IndexFunc(o.log, func(m dirty.Mark) bool { return m.Offset >= floor })
+	if at < 0 {
+		return nil
+	}
+	return o.log[at:]
+}
+
+// compact drops a mark, if a later one of its hour follows.
+func (o *oracle) compact(n int) {
+	if len(o.log) == 0 {
+		return
+	}
+	at := n % len(o.log)
+	h := o.log[at].Hour
+	if slices.ContainsFunc(o.log[at+1:], func(m dirty.Mark) bool { return m.Hour == h }) {
+		o.log = slices.Delete(o.log, at, at+1)
+	}
+}
+
+// TestLedger takes, serves, compacts and restarts at random: the floor is the
+// lowest of the hours' last unserved marks, and a restart there is handed a mark
+// of every hour that waits.
 func TestLedger(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var l dirty.Ledger
-		o := oracle{unserved: map[int64]afterhours.Hour{}, last: map[afterhours.Hour]int64{}}
-		before := int64(0)
+		l := new(dirty.Ledger)
+		o := oracle{unserved: map[int64]afterhours.Hour{}}
+		floor := int64(0)
 		check := func() {
-			floor := l.Floor()
-			if floor > o.floor() || floor < before {
-				t.Fatalf("floor %d after %d, the first mark that is not served is %d", floor, before, o.floor())
+			waiting, want := o.waiting(), o.position
+			if len(waiting) > 0 {
+				want = waiting[0]
 			}
-			if l.Waiting() != o.waiting() || l.Waiting() == 0 && floor != o.position {
-				t.Fatalf("%d hours wait, floor %d, want %d and %d", l.Waiting(), floor, o.waiting(), o.position)
+			if l.Floor() != want || l.Floor() < floor || l.Waiting() != len(waiting) {
+				t.Fatalf("%d hours wait, floor %d after %d, want %d, waiting %v", l.Waiting(), l.Floor(), floor, want, waiting)
 			}
-			before = floor
+			floor = l.Floor()
+			handed := o.from(floor)
+			for offset, h := range o.unserved {
+				if !slices.ContainsFunc(handed, func(m dirty.Mark) bool { return m.Hour == h }) {
+					t.Fatalf("%s waits by its mark at %d; a restart at %d is handed %v", h, offset, floor, handed)
+				}
+			}
 		}
-		check()
 		t.Repeat(map[string]func(*rapid.T){
 			"take": func(t *rapid.T) {
-				h := hour(rapid.IntRange(0, 4).Draw(t, "hour"))
-				offset := o.position + rapid.Int64Range(0, 3).Draw(t, "gap") // a log has gaps
-				l.Take(h, offset)
-				o.take(h, offset)
+				m := markOf(rapid.IntRange(0, 4).Draw(t, "hour"), o.position+rapid.Int64Range(0, 3).Draw(t, "gap"))
+				o.log = append(o.log, m)
+				o.take(m)
+				l.Take(m)
 			},
-			"done": func(t *rapid.T) {
-				h := hour(rapid.IntRange(0, 4).Draw(t, "hour"))
-				offset := rapid.Int64Range(0, o.position).Draw(t, "offset") // also of no mark, or late
-				l.Done(h, offset)
-				o.done(h, offset)
+			"pass": func(t *rapid.T) {
+				l.Pass(o.position)
+				o.position++
 			},
-			"done with the last": func(t *rapid.T) {
-				h := hour(rapid.IntRange(0, 4).Draw(t, "hour"))
-				l.Done(h, o.last[h])
-				o.done(h, o.last[h])
+			"done": func(t *rapid.T) { // also of no mark, or late
+				m := markOf(rapid.IntRange(0, 4).Draw(t, "hour"), rapid.Int64Range(0, o.position).Draw(t, "offset"))
+				l.Done(m)
+				o.done(m)
+			},
+			"compact": func(t *rapid.T) { o.compact(rapid.IntRange(0, 100).Draw(t, "mark")) },
+			"restart": func(t *rapid.T) {
+				l = new(dirty.Ledger)
+				clear(o.unserved)
+				if floor > 0 {
+					l.Pass(floor - 1) // where a consumer of the group would start
+				}
+				o.position = floor
+				for _, m := range o.from(floor) {
+					l.Take(m)
+					o.take(m)
+				}
+			},
+			"behind": func(t *rapid.T) {
+				slack := rapid.Int64Range(0, 12).Draw(t, "slack")
+				var want []int64
+				waiting := o.waiting()
+				for _, offset := range waiting {
+					if o.position-1-offset > max(slack, 2*int64(len(waiting))) {
+						want = append(want, offset)
+					}
+				}
+				if got := offsets(l.Behind(slack)); !slices.Equal(got, want) {
+					t.Fatalf("behind %v, want %v: position %d, slack %d, waiting %v", got, want, o.position, slack, waiting)
+				}
 			},
 			"": func(t *rapid.T) { check() },
 		})
-		for h, offset := range o.last {
-			l.Done(h, offset)
-		}
-		if l.Floor() != o.position || l.Waiting() != 0 {
-			t.Fatalf("everything is served, but %d hours wait and the floor is %d, want %d", l.Waiting(), l.Floor(), o.position)
-		}
 	})
 }
 
-// TestLedgerIsExact shows that the floor stands on the very first unserved mark
-// as long as every hour is served in one go.
-func TestLedgerIsExact(t *testing.T) {
+// TestFloor shows on which mark the floor stands: an hour that is marked again
+// and again does not hold it.
+func TestFloor(t *testing.T) {
 	var l dirty.Ledger
 	if l.Floor() != 0 {
 		t.Fatalf("floor of nothing is %d", l.Floor())
 	}
-	l.Take(hour(1), 10)
-	l.Take(hour(2), 11)
-	l.Take(hour(1), 15)
-	l.Take(hour(3), 20)
+	l.Take(markOf(1, 10))
+	l.Take(markOf(2, 11))
+	l.Take(markOf(1, 15))
+	l.Take(markOf(3, 20))
 	for _, step := range []struct {
 		hour         int
 		offset, want int64
 	}{
-		{2, 11, 10},
-		{3, 20, 10},
-		{1, 10, 11}, // there may be a mark at 11: only that it is beyond 10 is known
-		{1, 9, 11},  // late, and no news
-		{4, 99, 11}, // never taken
+		{1, 10, 11}, // not the last: hour 1 waits by its mark at 15
+		{2, 11, 15},
+		{1, 14, 15}, // late, and no news
+		{4, 99, 15}, // never taken
+		{3, 20, 15},
 		{1, 15, 21},
 	} {
-		l.Done(hour(step.hour), step.offset)
+		l.Done(markOf(step.hour, step.offset))
 		if l.Floor() != step.want {
 			t.Errorf("hour %d done to %d: floor %d, want %d", step.hour, step.offset, l.Floor(), step.want)
 		}
 	}
+}
+
+// TestBehindIsTheLastMark shows that Behind tells all that a mark says, and that
+// passed offsets count although nothing was handed out there.
+func TestBehindIsTheLastMark(t *testing.T) {
+	var l dirty.Ledger
+	first := dirty.Mark{Mark: afterhours.Mark{Hour: hour(1), Time: 7, Since: 3}, Partition: 5, Offset: 2}
+	l.Take(markOf(1, 1))
+	l.Take(first)
+	l.Pass(12)
+	if got := l.Behind(10); got != nil {
+		t.Errorf("10 behind with a slack of 10: %v", got)
+	}
+	l.Pass(13)
+	if got := l.Behind(10); len(got) != 1 || got[0] != first {
+		t.Errorf("11 behind with a slack of 10: %v, want %v", got, first)
+	}
+}
+
+// TestBehindIsBounded shows that Behind returns the lowest marks first, so many at
+// most that nobody waits long for it, and the others later.
+func TestBehindIsBounded(t *testing.T) {
+	const waiting = 25_000
+	var q queue
+	for n := range waiting {
+		q.mark(n)
+	}
+	q.Pass(10 * waiting)
+	for _, want := range []int{10_000, 10_000, 5_000, 0} {
+		floor, behind := q.Floor(), q.Behind(0)
+		if len(behind) != want || want > 0 && behind[0].Offset != floor {
+			t.Fatalf("%d behind the floor of %d, want %d", len(behind), floor, want)
+		}
+		for _, m := range behind {
+			q.Done(m)
+		}
+	}
+}
+
+// queue is a log and the ledger of its only reader, who defers what is behind.
+type queue struct {
+	dirty.Ledger
+	next int64
+}
+
+func (q *queue) mark(n int) dirty.Mark {
+	m := markOf(n, q.next)
+	q.next++
+	q.Take(m)
+	return m
+}
+
+// catchUp defers what is behind, as Defer does: the old marks are done before the
+// new ones are handed out. It returns how many were deferred.
+func (q *queue) catchUp(slack int64) int {
+	behind := q.Behind(slack)
+	for _, m := range behind {
+		q.Done(m)
+	}
+	for _, m := range behind {
+		m.Offset = q.next
+		q.next++
+		q.Take(m)
+	}
+	return len(behind)
+}
+
+// TestDeferringEnds lets far more hours wait than the slack allows: to defer them
+// does not put them behind again, and appends no more marks than others do.
+func TestDeferringEnds(t *testing.T) {
+	const waiting, slack, live = 5_000, 100, 50_000
+	var q queue
+	for n := range waiting {
+		q.mark(n)
+	}
+	if n := q.catchUp(slack); n != 0 {
+		t.Fatalf("%d of %d hours are behind although nothing came after them", n, waiting)
+	}
+	deferred := 0
+	for range live {
+		q.Done(q.mark(waiting + rand.IntN(100)))
+		deferred += q.catchUp(slack)
+		if held := q.next - q.Floor(); held > 2*waiting+slack {
+			t.Fatalf("the floor is held %d marks back by %d hours", held, waiting)
+		}
+	}
+	for range 3 * waiting {
+		q.Done(q.mark(waiting)) // in one go, nothing is deferred meanwhile
+	}
+	for pass := range 10 {
+		n := q.catchUp(slack)
+		deferred += n
+		if pass > 0 && n > 0 {
+			t.Errorf("%d hours are behind again in pass %d", n, pass)
+		}
+	}
+	if deferred == 0 || deferred > live+3*waiting {
+		t.Errorf("%d deferred for %d other marks", deferred, live+3*waiting)
+	}
+}
+
+// BenchmarkLedger has half a million hours wait. An operation is one second of a
+// busy partition: 10,000 marks are handed out and served, what fell behind is
+// found and deferred, and the floor is read.
+func BenchmarkLedger(b *testing.B) {
+	const waiting, each = 500_000, 10_000
+	var q queue
+	for n := range waiting {
+		q.mark(n)
+	}
+	for q.next < 3*waiting {
+		q.Done(q.mark(waiting))
+	}
+	deferred := q.catchUp(dirty.DefaultSlack)
+	b.Run("second", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			for n := range each {
+				q.Done(q.mark(waiting + n))
+			}
+			deferred += q.catchUp(dirty.DefaultSlack)
+			_ = q.Floor()
+		}
+	})
+	b.Run("behind", func(b *testing.B) {
+		for b.Loop() {
+			q.Behind(dirty.DefaultSlack)
+		}
+	})
+	b.Run("floor", func(b *testing.B) {
+		for b.Loop() {
+			q.Floor()
+		}
+	})
+	b.Logf("%d deferred of %d marks", deferred, q.next)
 }

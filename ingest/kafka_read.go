@@ -20,6 +20,10 @@ const (
 	// kafkaMaxBytes is what one answer brings, save for a single larger batch.
 	kafkaMaxBytes = 4 << 20
 
+	// kafkaAhead is how many messages of a partition are read ahead. Nothing else
+	// bounds the memory that they take.
+	kafkaAhead = 16
+
 	// kafkaRetry is the pause after an answer that may be another one next time.
 	kafkaRetry = time.Second
 )
@@ -37,6 +41,7 @@ func (m *member) read(ctx context.Context, g *generation, p *topicPartition, com
 			MinBytes:              1,
 			MaxBytes:              kafkaMaxBytes,
 			MaxWait:               kafkaMaxWait,
+			QueueCapacity:         kafkaAhead,
 			OffsetOutOfRangeError: true, // or it would wait for ever
 		})
 		defer r.Close() // its error is always nil
@@ -150,8 +155,10 @@ func (m *member) putOne(ctx context.Context, p *topicPartition, msg kafkago.Mess
 		ack()
 		return nil
 	}
+	value, cut := keepable(msg.Value)
 	return m.put(ctx, Record{
-		Bytes:    msg.Value,
+		Bytes:    value,
+		Cut:      cut,
 		Source:   p.topic,
 		Position: strconv.Itoa(p.id) + "@" + strconv.FormatInt(msg.Offset, 10),
 		Time:     msg.Time,

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -199,6 +200,36 @@ func sameTexts(t *testing.T, got, want []string) {
 	got, want = slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))
 	if !slices.Equal(got, want) {
 		t.Errorf("got %d: %q, want %d: %q", len(got), got, len(want), want)
+	}
+}
+
+// A message of more than an event may have is cut: its beginning is handed on, with
+// the size and hash of all of it. Those around it are as they are.
+func TestKafkaCutsLargeMessages(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t)
+	topic := b.topic(t, testenv.Topic(t, "large"), 1, "max.message.bytes=4194304")
+	c, err := kgo.NewClient(kgo.SeedBrokers(b.addr), kgo.ProducerBatchMaxBytes(4<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	large := bytes.Repeat([]byte("0123456789abcdef"), 2<<20/16)
+	for _, value := range [][]byte{[]byte("before"), large, large[:maxKept], []byte("after")} {
+		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: value}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := &inbox{}
+	b.run(t, KafkaConfig{Topics: []string{topic}, Group: topic}, in)
+	soon(t, "all are read", func() bool { return in.len() == 4 })
+	for i, r := range in.got {
+		if cut := r.Cut != nil; cut != (i == 1) || len(r.Bytes) > maxKept || cap(r.Bytes) > 2*maxKept {
+			t.Errorf("message %d is cut: %v, to %d bytes in %d", i, cut, len(r.Bytes), cap(r.Bytes))
+		}
+	}
+	if cut := in.got[1].Cut; *cut != (Cut{Size: 2 << 20, SHA256: sha256.Sum256(large)}) || !bytes.Equal(in.got[1].Bytes, large[:maxKept]) {
+		t.Errorf("the large one is cut as %+v", cut)
 	}
 }
 

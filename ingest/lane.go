@@ -12,28 +12,27 @@ import (
 
 // When lanes are closed beside being full, and how often that is looked at.
 const (
-	laneIdle  = afterhours.Micros(10 * time.Minute / time.Microsecond)
-	laneAge   = afterhours.Micros(24 * time.Hour / time.Microsecond)
+	laneIdle  = 10 * time.Minute
+	laneAge   = 24 * time.Hour
 	laneSweep = 30 * time.Second
 
 	// laneClosers is how many lanes a worker closes at once.
 	laneClosers = 8
-
-	// renewAfter is how old an index row may be when a row of its lane is
-	// acknowledged. An index row lives twice as long as a row, so it outlives
-	// every row that is written while it is young.
-	renewAfter = afterhours.Micros(time.Hour / time.Microsecond)
 )
 
-// lane is an hour's own lane: the rows of one segment.
+// lane is what a worker knows of a lane it writes to: an hour's own lane, the rows
+// of one segment, from opening to closing; or a lane shared with other writers,
+// while rows are on their way to it.
 type lane struct {
 	hour    afterhours.Hour
-	segment afterhours.Segment
 	name    string
+	segment afterhours.Segment // of an own lane
+	shared  bool
+	day     afterhours.Day // of a shared lane
 
-	opened, used afterhours.Micros
-	rows, bytes  int64 // of the batches sent so far
-	unacked      int   // batches sent and not acknowledged by the store
+	opened, used afterhours.Micros // an own lane
+	rows, bytes  int64             // of the batches sent so far, in a shared lane mere hints
+	unacked      int               // batches sent and not acknowledged by the store
 
 	indexing bool              // its index row is being written
 	indexed  afterhours.Micros // when the index row that is acknowledged was sent; 0: none is
@@ -43,30 +42,55 @@ type lane struct {
 	holed   bool // the store refused one of its rows
 }
 
-func newLane(h afterhours.Hour, now afterhours.Micros) *lane {
+func ownLane(h afterhours.Hour, now afterhours.Micros) *lane {
 	s := afterhours.NewSegment()
-	return &lane{hour: h, segment: s, name: s.String(), opened: now}
+	return &lane{hour: h, segment: s, name: store.OwnLane(s).Name, opened: now, used: now}
+}
+
+// sharedLane is an hour's lane for the rows received on a day. indexed is when its
+// index row was last sent, as far as is known.
+func sharedLane(h afterhours.Hour, day afterhours.Day, indexed afterhours.Micros) *lane {
+	return &lane{hour: h, name: store.SharedLane(day).Name, shared: true, day: day, indexed: indexed}
 }
 
 func (l *lane) row(closed bool) store.Lane {
 	return store.Lane{Name: l.name, Closed: closed, Rows: l.rows, Bytes: l.bytes}
 }
 
+// stale reports whether the index row must be written, again or for the first
+// time, before a row that was on its way at the given time is passed on. An index
+// row lives twice as long as a row, so it outlives every row that is written while
+// it is young.
+func (l *lane) stale(at afterhours.Micros) bool {
+	return l.indexed == 0 || at-l.indexed > micros(store.Renewal)
+}
+
+// over reports whether an own lane should take no more rows: it was idle, or is old.
+func (l *lane) over(now afterhours.Micros) bool {
+	return now-l.used >= micros(laneIdle) || now-l.opened >= micros(laneAge)
+}
+
+// settled reports whether it is too late for rows of a shared lane: compactors will
+// take it for complete. To be in time is to be in the store, with the index row,
+// before that; the mark may come later, since whoever looks for the last time
+// looks later still.
+func (l *lane) settled(now afterhours.Micros) bool { return l.shared && now >= settles(l.day) }
+
+// busy reports whether there are rows on their way to the lane.
+func (l *lane) busy() bool { return l.unacked > 0 || len(l.held) > 0 }
+
 // complete reports whether the lane may be closed. Its number of rows is exact
 // only when every batch is acknowledged: one that is not may still be written,
 // and a compactor that has n rows of a closed lane never looks at it again. For
-// the same reason a lane with a refused row stays open until it expires.
-func (l *lane) complete() bool {
-	return l.retired && !l.holed && l.unacked == 0 && len(l.held) == 0
-}
+// the same reason a lane with a refused row stays open until it expires. A shared
+// lane is never retired, so never closed.
+func (l *lane) complete() bool { return l.retired && !l.holed && !l.busy() }
 
-// retire ends an hour's lane: its next batch opens another one.
+// retire ends an hour's own lane.
 func (k *worker) retire(h *hour) {
 	l := h.lane
 	h.lane, l.retired = nil, true
-	if h.filling == nil && h.unsent == 0 {
-		delete(k.hours, h.Hour)
-	}
+	k.release(h)
 	if l.indexed != 0 && !l.indexing && l.complete() {
 		k.closable.push(l)
 	}
@@ -74,9 +98,10 @@ func (k *worker) retire(h *hour) {
 
 // retireIdle retires lanes that nothing was written to for a while, and old ones.
 func (k *worker) retireIdle() {
-	now := afterhours.MicrosOf(time.Now())
+	now := k.w.now()
+	k.trickle.Forget(now)
 	for _, h := range k.hours {
-		if h.lane != nil && (now-h.lane.used >= laneIdle || now-h.lane.opened >= laneAge) {
+		if h.lane != nil && h.lane.over(now) {
 			k.retire(h)
 		}
 	}

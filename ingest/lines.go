@@ -120,11 +120,8 @@ func (l *lines) line() ([]byte, *Cut, error) {
 	if len(line) == 0 {
 		return nil, nil, io.EOF
 	}
-	line = trimEnd(line)
-	if len(line) > afterhours.MaxPayload {
-		return line[:maxKept], &Cut{Size: int64(len(line)), SHA256: sha256.Sum256(line)}, nil
-	}
-	return line, nil, nil
+	line, cut := keepable(trimEnd(line))
+	return line, cut, nil
 }
 
 // long reads the rest of a line of which start and part were read, keeping only

@@ -23,14 +23,15 @@ const (
 
 // calls are the kinds of calls that are repeated, each with its own alarm.
 type calls struct {
-	append, index, columns, mark, close call
+	append, index, types, declare, mark, close call
 }
 
 func newCalls(log *slog.Logger) calls {
 	return calls{
 		append:  call{what: "append rows", log: log},
 		index:   call{what: "write index row", log: log},
-		columns: call{what: "declare columns", log: log},
+		types:   call{what: "read event types", log: log},
+		declare: call{what: "declare event type", log: log},
 		mark:    call{what: "mark hours", log: log},
 		close:   call{what: "close lane", log: log, tries: time.Minute},
 	}

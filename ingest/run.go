@@ -33,7 +33,7 @@ func Run(ctx context.Context, src Source, m Mapping, w *Writer) (Summary, error)
 		}
 		wrote <- err
 	}()
-	p := &pump{mapper: mp, w: w, stop: stop, work: make(chan work, 2*batchRows)}
+	p := &pump{mapper: mp, w: w, stop: stop, work: make(chan work, 2*batchRows), room: newBudget(pumpBytes)}
 	readErr := p.run(reading, writing, src)
 	w.Close()
 	if err := <-wrote; err != nil {
@@ -55,10 +55,14 @@ func outlive(ctx context.Context, grace time.Duration) (context.Context, context
 	return out, func(cause error) { stop(); cancel(cause) }
 }
 
+// pumpBytes bounds the records that wait to be mapped.
+const pumpBytes = 8 << 20
+
 // work is a record on its way from the source to the mapping.
 type work struct {
 	record Record
 	ack    func()
+	cost   int64 // bytes
 }
 
 // pump maps records on all cores while the source reads.
@@ -67,6 +71,7 @@ type pump struct {
 	w      *Writer
 	stop   context.CancelCauseFunc // of reading
 	work   chan work
+	room   *budget // of what is in work or being mapped
 }
 
 // run reads until the source ends or reading does. What was put by then is
@@ -77,7 +82,7 @@ func (p *pump) run(reading, writing context.Context, src Source) error {
 		mappers.Go(func() { p.mapAll(writing) })
 	}
 	err := src.Run(reading, func(ctx context.Context, r Record, ack func()) error {
-		return p.put(ctx, reading, work{r, ack})
+		return p.put(ctx, reading, work{r, ack, min(int64(len(r.Bytes)), pumpBytes)})
 	})
 	close(p.work)
 	mappers.Wait()
@@ -93,14 +98,19 @@ func (p *pump) put(ctx, reading context.Context, it work) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case p.work <- it:
-		return nil
-	case <-reading.Done():
-		return context.Cause(reading)
-	case <-ctx.Done():
-		return ctx.Err()
+	if p.room.take(ctx, reading.Done(), it.cost) == nil {
+		select {
+		case p.work <- it:
+			return nil
+		case <-reading.Done():
+		case <-ctx.Done():
+		}
+		p.room.give(it.cost)
 	}
+	if reading.Err() != nil {
+		return context.Cause(reading)
+	}
+	return ctx.Err()
 }
 
 // mapAll maps and writes records until there are no more. After an error it
@@ -108,12 +118,12 @@ func (p *pump) put(ctx, reading context.Context, it work) error {
 func (p *pump) mapAll(ctx context.Context) {
 	var err error
 	for it := range p.work {
-		if err != nil {
-			continue
+		if err == nil {
+			err = p.w.Write(ctx, p.mapper.event(it.record, p.w.o.Now()), it.record, it.ack)
+			if err != nil {
+				p.stop(err)
+			}
 		}
-		e := p.mapper.event(it.record, time.Now())
-		if err = p.w.Write(ctx, e, it.record, it.ack); err != nil {
-			p.stop(err)
-		}
+		p.room.give(it.cost)
 	}
 }

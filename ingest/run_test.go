@@ -253,7 +253,7 @@ func TestRunFailsWhileColumnsAreDeclared(t *testing.T) {
 				if err := put(ctx, r, func() { t.Error("acknowledged") }); err != nil {
 					return err
 				}
-				time.Sleep(100 * time.Millisecond) // types are declared one after the other
+				time.Sleep(100 * time.Millisecond) // the first is written by then
 			}
 			return nil
 		})
@@ -300,6 +300,8 @@ func (nothing) Append(context.Context, afterhours.Hour, string, afterhours.Micro
 	return nil
 }
 func (nothing) DeclareColumns(context.Context, string, []afterhours.Column) error { return nil }
+func (nothing) DeclareType(context.Context, string) error                         { return nil }
+func (nothing) Types(context.Context, func(string) error) error                   { return nil }
 func (nothing) Mark(context.Context, ...afterhours.Hour) error                    { return nil }
 
 // What Run itself costs an event: reading a line, mapping it, and the way through

@@ -1,8 +1,12 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"time"
+
+	"github.com/afterhours/afterhours"
 )
 
 // Record is one piece of input: a line of a file or a message of a topic.
@@ -21,6 +25,15 @@ type Record struct {
 type Cut struct {
 	Size   int64    // bytes of the whole
 	SHA256 [32]byte // of the whole
+}
+
+// keepable returns what is kept of the bytes of a record: all of them, or if no
+// event may have as many, the beginning, which shares no memory with them.
+func keepable(b []byte) ([]byte, *Cut) {
+	if len(b) <= afterhours.MaxPayload {
+		return b, nil
+	}
+	return bytes.Clone(b[:maxKept]), &Cut{Size: int64(len(b)), SHA256: sha256.Sum256(b)}
 }
 
 // Put hands a record on. It blocks while too much is in flight. After nil, ack

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/store"
@@ -17,47 +19,139 @@ var quarantineColumns = []afterhours.Column{
 	{Name: "position", Field: "position", Type: afterhours.String},
 }
 
-// types knows the event types whose columns are declared.
+// types knows the event types that may be written.
 type types struct {
-	known sync.Map      // name -> the same name, shared by all events of the type
-	turn  chan struct{} // holds a token while somebody declares
+	allow map[string]bool // nil: all
+	fresh allowance       // of types that the store does not know
+
+	admitted sync.Map // name -> *eventType
+	loading  turn
+	mu       sync.Mutex      // held while a type is admitted
+	stored   map[string]bool // what the store knew when it was asked; nil: not yet
 }
 
-func newTypes() types { return types{turn: make(chan struct{}, 1)} }
-
-// declare declares the columns of e's type if it is the first of its type in
-// this process. It returns e with a type that shares its memory with all others.
-func (w *Writer) declare(ctx context.Context, e afterhours.Event) (afterhours.Event, error) {
-	if name, ok := w.types.known.Load(e.Type); ok {
-		e.Type = name.(string)
-		return e, nil
-	}
-	return e, w.declareNew(ctx, e.Type)
+// eventType is a type that may be written, once it is declared.
+type eventType struct {
+	name     string // shared by all events of the type
+	turn     turn   // to declare it; one type does not wait for another
+	declared atomic.Bool
 }
 
-func (w *Writer) declareNew(ctx context.Context, eventType string) error {
+// turn is a lock that can be waited for until a context ends.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
 	select {
-	case w.types.turn <- struct{}{}:
-		defer func() { <-w.types.turn }()
+	case t <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if _, ok := w.types.known.Load(eventType); ok {
+}
+
+func (t turn) give() { <-t }
+
+func newTypes(o Options) *types {
+	t := &types{fresh: allowance{limit: o.NewTypes, span: micros(24 * time.Hour)}, loading: newTurn()}
+	if len(o.AllowTypes) > 0 {
+		t.allow = map[string]bool{}
+		for _, name := range o.AllowTypes {
+			t.allow[name] = true
+		}
+	}
+	return t
+}
+
+// admitType returns the type of that name. If no event of it may be written, the
+// reason is not empty.
+func (w *Writer) admitType(ctx context.Context, name, source string) (_ *eventType, reason string, err error) {
+	t := w.types
+	if known, ok := t.admitted.Load(name); ok {
+		return known.(*eventType), "", nil
+	}
+	if t.allow != nil && !t.allow[name] && name != afterhours.QuarantineType {
+		return nil, fmt.Sprintf("event type %q is not among those allowed (--allow-type)", name), nil
+	}
+	if err := w.loadTypes(ctx); err != nil {
+		return nil, "", err
+	}
+	if et := t.admit(name, source, w.now()); et != nil {
+		return et, "", nil
+	}
+	return nil, fmt.Sprintf("event type %q is new, and its source has brought %d new types today, the limit (--new-types-per-day)", name, t.fresh.limit), nil
+}
+
+// admit returns the type, nil if it is one new type too many.
+func (t *types) admit(name, source string, now afterhours.Micros) *eventType {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known, ok := t.admitted.Load(name); ok {
+		return known.(*eventType)
+	}
+	if name != afterhours.QuarantineType && !t.stored[name] && !t.fresh.take(source, now) {
 		return nil
 	}
-	cols := w.o.Columns
-	if eventType == afterhours.QuarantineType {
-		cols = quarantineColumns
+	et := &eventType{name: name, turn: newTurn()}
+	t.admitted.Store(name, et)
+	return et
+}
+
+// loadTypes asks the store once which types it knows, if new ones are limited.
+func (w *Writer) loadTypes(ctx context.Context) error {
+	t := w.types
+	if t.fresh.limit <= 0 {
+		return nil
 	}
-	if len(cols) > 0 {
-		err := w.calls.columns.repeat(ctx, func() error { return w.store.DeclareColumns(ctx, eventType, cols) })
-		if errors.Is(err, store.ErrColumnConflict) {
-			return fmt.Errorf("declare columns of event type %q: %w; declare them as before, or under other names", eventType, err)
-		}
-		if err != nil {
-			return fmt.Errorf("declare columns of event type %q: %w", eventType, err)
-		}
+	if err := t.loading.take(ctx); err != nil {
+		return err
 	}
-	w.types.known.Store(eventType, eventType)
+	defer t.loading.give()
+	if t.stored != nil {
+		return nil
+	}
+	var stored map[string]bool
+	err := w.calls.types.repeat(ctx, func() error {
+		stored = map[string]bool{}
+		return w.store.Types(ctx, func(name string) error { stored[name] = true; return nil })
+	})
+	if err != nil {
+		return fmt.Errorf("read event types: %w", err)
+	}
+	t.stored = stored
 	return nil
+}
+
+// declare declares the type and its columns, unless this process did before.
+func (w *Writer) declare(ctx context.Context, et *eventType) error {
+	if et.declared.Load() {
+		return nil
+	}
+	if err := et.turn.take(ctx); err != nil {
+		return err
+	}
+	defer et.turn.give()
+	if et.declared.Load() {
+		return nil
+	}
+	err := w.calls.declare.repeat(ctx, func() error { return w.declareType(ctx, et.name) })
+	switch {
+	case errors.Is(err, store.ErrColumnConflict):
+		return fmt.Errorf("declare columns of event type %q: %w; declare them as before, or under other names", et.name, err)
+	case err != nil:
+		return fmt.Errorf("declare event type %q: %w", et.name, err)
+	}
+	et.declared.Store(true)
+	return nil
+}
+
+func (w *Writer) declareType(ctx context.Context, name string) error {
+	switch cols := w.o.Columns; {
+	case name == afterhours.QuarantineType:
+		return w.store.DeclareColumns(ctx, name, quarantineColumns)
+	case len(cols) > 0:
+		return w.store.DeclareColumns(ctx, name, cols)
+	}
+	return w.store.DeclareType(ctx, name)
 }

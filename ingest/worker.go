@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,7 @@ type worker struct {
 	sending   int           // calls under way
 	closable  queue[*lane]
 	closers   int // lanes being closed
+	trickle   *Trickle
 }
 
 // hour is what a worker knows of an hour in traffic.
@@ -32,16 +34,19 @@ type hour struct {
 	afterhours.Hour
 	filling *batch // takes rows; nil if there is none
 	unsent  int    // batches
-	lane    *lane  // of the next batch; nil if there is none
+	lane    *lane  // its own, which takes its rows; nil if there is none
+	shared  *lane  // today's, while rows are on their way to it; else nil
 }
 
-func newWorker(w *Writer, limit int) *worker {
+func newWorker(w *Writer, limit, trickleHours int) *worker {
 	return &worker{
 		w:     w,
 		in:    make(chan item, 2*batchRows),
 		told:  make(chan func(), limit),
 		limit: max(1, limit),
 		hours: map[afterhours.Hour]*hour{},
+
+		trickle: NewTrickle(trickleHours),
 	}
 }
 
@@ -98,12 +103,7 @@ func (k *worker) tell(ctx context.Context, f func()) error {
 
 // add puts an item into the batch that its hour is filling.
 func (k *worker) add(it item) {
-	key := it.event.Hour()
-	h := k.hours[key]
-	if h == nil {
-		h = &hour{Hour: key}
-		k.hours[key] = h
-	}
+	h := k.hour(it.event.Hour())
 	size := encodedSize(it.event)
 	if h.filling != nil && !h.filling.fits(size) {
 		k.enqueue(h.filling)
@@ -117,6 +117,23 @@ func (k *worker) add(it item) {
 	h.filling.add(it, size)
 	if len(h.filling.rows) == batchRows {
 		k.enqueue(h.filling)
+	}
+}
+
+// hour returns what is known of an hour.
+func (k *worker) hour(key afterhours.Hour) *hour {
+	h := k.hours[key]
+	if h == nil {
+		h = &hour{Hour: key}
+		k.hours[key] = h
+	}
+	return h
+}
+
+// release forgets an hour in which nothing is under way any more.
+func (k *worker) release(h *hour) {
+	if h.filling == nil && h.unsent == 0 && h.lane == nil && h.shared == nil {
+		delete(k.hours, h.Hour)
 	}
 }
 
@@ -140,7 +157,7 @@ func (k *worker) send(ctx context.Context, g *errgroup.Group) {
 	for k.ready.len() > 0 && k.sending < k.limit {
 		b := k.ready.pop()
 		k.seal(b)
-		if b.lane.indexed == 0 && !b.lane.indexing {
+		if b.lane.stale(b.wrote) && !b.lane.indexing {
 			k.index(ctx, g, b.lane)
 		}
 		k.sending++
@@ -148,29 +165,52 @@ func (k *worker) send(ctx context.Context, g *errgroup.Group) {
 	}
 }
 
-// seal gives a batch its lane, row numbers and write timestamp.
+// seal gives a batch its lane, row numbers and write timestamp: in the hour's own
+// lane if it has one or deserves one, else in the one that it shares.
 func (k *worker) seal(b *batch) {
 	h := b.hour
+	b.wrote = k.w.now()
+	if h.lane != nil && h.lane.over(b.wrote) {
+		k.retire(h)
+	}
 	h.unsent--
 	if h.filling == b {
 		h.filling = nil
 	}
-	b.wrote = afterhours.MicrosOf(time.Now())
+	if h.lane == nil && k.trickle.Shares(h.Hour, len(b.rows), b.wrote) {
+		k.sealShared(b)
+		return
+	}
 	if h.lane == nil {
-		h.lane = newLane(h.Hour, b.wrote)
+		h.lane = ownLane(h.Hour, b.wrote)
+		k.trickle.Opened(h.Hour, b.wrote)
 	}
 	l := h.lane
-	b.lane = l
-	for i := range b.rows {
-		b.rows[i].ID = afterhours.RowID{Segment: l.segment, Seq: uint32(l.rows) + uint32(i)}
-	}
-	l.rows += int64(len(b.rows))
-	l.bytes += b.size
+	b.number(l, afterhours.RowID{Segment: l.segment, Seq: uint32(l.rows)})
 	l.used = b.wrote
-	l.unacked++
 	if l.rows >= k.w.o.SegmentRows || l.bytes >= k.w.o.SegmentBytes {
 		k.retire(h)
 	}
+}
+
+func (k *worker) sealShared(b *batch) {
+	h, day := b.hour, afterhours.DayOf(b.wrote)
+	first, indexed := k.trickle.Add(h.Hour, len(b.rows), b.wrote)
+	if h.shared == nil || h.shared.day != day {
+		h.shared = sharedLane(h.Hour, day, indexed)
+	}
+	b.number(h.shared, first)
+}
+
+// number puts a batch into a lane, under row numbers that begin with first.
+func (b *batch) number(l *lane, first afterhours.RowID) {
+	b.lane = l
+	for i := range b.rows {
+		b.rows[i].ID = afterhours.RowID{Segment: first.Segment, Seq: first.Seq + uint32(i)}
+	}
+	l.rows += int64(len(b.rows))
+	l.bytes += b.size
+	l.unacked++
 }
 
 // append writes a sealed batch, puts what the store refuses into quarantine, and
@@ -185,7 +225,7 @@ func (k *worker) append(ctx context.Context, g *errgroup.Group, b *batch) error 
 			return err
 		}
 	}
-	acked := afterhours.MicrosOf(time.Now())
+	acked := k.w.now()
 	return k.tell(ctx, func() {
 		k.sending--
 		b.acked = acked
@@ -208,7 +248,7 @@ func (w *Writer) quarantine(ctx context.Context, b *batch, r refusal) error {
 	if e.Type == afterhours.QuarantineType {
 		return fmt.Errorf("keep %s of %s in quarantine: %w", rd.from.Position, rd.from.Source, r.err)
 	}
-	q, err := w.declare(ctx, quarantine(rd.from, "refused by the store: "+r.err.Error(), e.Received))
+	q, err := w.admit(ctx, quarantine(rd.from, "refused by the store: "+r.err.Error(), e.Received), rd.from)
 	if err != nil {
 		return err
 	}
@@ -224,7 +264,7 @@ func (k *worker) index(ctx context.Context, g *errgroup.Group, l *lane) {
 	g.Go(func() error {
 		var wrote afterhours.Micros
 		err := k.w.calls.index.repeat(ctx, func() error {
-			wrote = afterhours.MicrosOf(time.Now())
+			wrote = k.w.now()
 			return k.w.store.PutLane(ctx, l.hour, row)
 		})
 		if err != nil {
@@ -233,33 +273,62 @@ func (k *worker) index(ctx context.Context, g *errgroup.Group, l *lane) {
 		return k.tell(ctx, func() {
 			k.sending--
 			l.indexing, l.indexed = false, wrote
+			if l.shared {
+				k.trickle.Indexed(l.hour, l.day, wrote)
+			}
 			k.settle(ctx, g, l)
 		})
 	})
 }
 
 // settle passes on the batches of a lane that the store acknowledged, if its
-// index row is too, and lets a retired lane be closed when all of them are.
+// index row is too. When all of them are, a retired lane may be closed, and a
+// shared one is no longer looked after.
 func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 	if l.indexed == 0 || l.indexing {
 		return
 	}
-	held := l.held
+	held, now := l.held, k.w.now()
 	l.held = nil
 	for _, b := range held {
 		switch {
-		case b.acked-l.indexed > renewAfter:
+		case len(b.rows) == 0:
+		case l.settled(now):
+			k.again(b)
+		case l.stale(b.acked):
 			l.held = append(l.held, b)
-		case len(b.rows) > 0:
+		default:
 			k.w.marker.add(b)
 		}
 	}
-	if len(l.held) > 0 {
+	switch {
+	case len(l.held) > 0:
 		k.index(ctx, g, l)
-		return
-	}
-	if l.complete() {
+	case l.complete():
 		k.closable.push(l)
+	case l.shared && !l.busy():
+		k.leave(l)
+	}
+}
+
+// again queues rows that came too late for their lane, to be written into
+// another under new numbers. Like the copies of a redelivery, the old ones do no
+// harm.
+func (k *worker) again(b *batch) {
+	h := k.hour(b.hour.Hour)
+	h.unsent++
+	anew := &batch{hour: h, rows: slices.Clone(b.rows), riders: b.riders}
+	for _, r := range b.rows {
+		anew.size += encodedSize(r.Event)
+	}
+	k.enqueue(anew)
+}
+
+// leave forgets a shared lane that no rows are on their way to.
+func (k *worker) leave(l *lane) {
+	if h := k.hours[l.hour]; h != nil && h.shared == l {
+		h.shared = nil
+		k.release(h)
 	}
 }
 

@@ -28,8 +28,13 @@ type Store interface {
 	// Append writes rows to one lane; wrote is the same on every repetition.
 	Append(ctx context.Context, h afterhours.Hour, lane string, wrote afterhours.Micros, rows []store.Row) error
 
-	// DeclareColumns records columns of an event type. A column that is declared
-	// differently already is an error that wraps [store.ErrColumnConflict].
+	// DeclareType records that an event type exists; Types visits all that do.
+	DeclareType(ctx context.Context, eventType string) error
+	Types(ctx context.Context, visit func(string) error) error
+
+	// DeclareColumns records columns of an event type, and that the type exists. A
+	// column that is declared differently already is an error that wraps
+	// [store.ErrColumnConflict].
 	DeclareColumns(ctx context.Context, eventType string, cols []afterhours.Column) error
 }
 
@@ -40,11 +45,23 @@ type Marks interface {
 	Mark(ctx context.Context, hours ...afterhours.Hour) error
 }
 
-// Options are the bounds of a Writer. The zero value is ready for production.
+// Options are the bounds of a Writer. The zero value is ready for sources that are
+// trusted; with the guards one sender among many cannot harm the rest.
 type Options struct {
 	// Columns are declared for every event type, before the first of its events
 	// is acknowledged. Quarantine events have columns of their own instead.
 	Columns []afterhours.Column
+
+	// Guards. What they do not let pass goes to quarantine, and the reason says so.
+	// A source is what [Record] calls it: a topic, a file, an object.
+	AllowTypes []string // the only event types that are written; empty: all
+	NewTypes   int      // types unknown to the store that a source may bring in a UTC day; 0: no limit
+	NewHours   int      // hours not written in the last ten minutes that a source may bring in a minute; 0: no limit
+
+	// Now is the clock of everything that is decided or recorded; time.Now. It may
+	// run faster than time does: what a batch, a mark or a repetition waits for is
+	// real time.
+	Now func() time.Time
 
 	InHand        int64         // bytes read and not yet acknowledged; 64 MiB
 	Calls         int           // calls of the store at once; 128
@@ -60,6 +77,9 @@ func (o Options) withDefaults() Options {
 	set(&o.SegmentRows, 50_000)
 	set(&o.SegmentBytes, 32<<20)
 	set(&o.ShutdownGrace, 30*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -98,7 +118,8 @@ type Writer struct {
 	o       Options
 	seed    maphash.Seed
 	budget  *budget
-	types   types
+	types   *types
+	hours   *hours
 	counts  counts
 	workers []*worker
 	marker  *marker
@@ -120,7 +141,8 @@ func New(s Store, m Marks, o Options) *Writer {
 		o:       o,
 		seed:    maphash.MakeSeed(),
 		budget:  newBudget(o.InHand),
-		types:   newTypes(),
+		types:   newTypes(o),
+		hours:   newHours(o),
 		calls:   newCalls(o.Log),
 		closing: make(chan struct{}),
 		drained: make(chan struct{}),
@@ -130,7 +152,7 @@ func New(s Store, m Marks, o Options) *Writer {
 	w.marker = newMarker(w)
 	w.workers = make([]*worker, max(1, min(runtime.GOMAXPROCS(0), o.Calls)))
 	for i := range w.workers {
-		w.workers[i] = newWorker(w, o.Calls/len(w.workers))
+		w.workers[i] = newWorker(w, o.Calls/len(w.workers), trickleHours/len(w.workers))
 	}
 	return w
 }
@@ -138,9 +160,12 @@ func New(s Store, m Marks, o Options) *Writer {
 // ErrClosed is returned by Write after Close.
 var ErrClosed = errors.New("writer is closed")
 
-// Write takes a valid event that was made from a record. It blocks while too
-// much is in hand, and while an event type that is new to this process has its
-// columns declared. ack is called once, when the event is kept; it must not
+// now returns the time by the clock of the options.
+func (w *Writer) now() afterhours.Micros { return afterhours.MicrosOf(w.o.Now()) }
+
+// Write takes a valid event that was made from a record. If the guards do not let
+// it pass, the record is kept in quarantine instead. It blocks while too much is
+// in hand, and while an event type that is new to this process is declared. ack is called once, when the event is kept; it must not
 // block. After an error the event is not acknowledged. When Run has failed, Write
 // fails with its error.
 func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack func()) error {
@@ -151,7 +176,7 @@ func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack
 		return ErrClosed
 	default:
 	}
-	e, err := w.declare(ctx, e)
+	e, err := w.admit(ctx, e, from)
 	if err != nil {
 		return err
 	}

@@ -139,7 +139,12 @@ func TestWriteBlocksWhileTooMuchIsInHand(t *testing.T) {
 func TestCancelledRunAcknowledgesNothingMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
-		f.fault = func(op string, _ afterhours.Hour) (bool, error) { return true, errFault }
+		f.fault = func(op string, _ afterhours.Hour) (bool, error) {
+			if op == "type" {
+				return true, nil
+			}
+			return true, errFault
+		}
 		w := New(f, f, Options{Log: quiet})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

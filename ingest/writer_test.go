@@ -30,6 +30,17 @@ func testEvents(hours, n int) []afterhours.Event {
 	return all
 }
 
+// stragglers makes n events in each of some hours that are over.
+func stragglers(hours, n int) []afterhours.Event {
+	var all []afterhours.Event
+	for i := range n {
+		for h := range hours {
+			all = append(all, straggler(h, i))
+		}
+	}
+	return all
+}
+
 // gate holds calls back until it is opened.
 type gate struct {
 	op   string
@@ -46,7 +57,7 @@ func (g *gate) fault(op string, _ afterhours.Hour) (bool, error) {
 }
 
 // Whatever step fails, once or again and again, applied or not, every event is
-// acknowledged once, and rightly so.
+// acknowledged once, and rightly so. Some of them are stragglers.
 func TestEveryStepMayFail(t *testing.T) {
 	for _, op := range []string{"columns", "index", "append", "mark", "close"} {
 		for _, applied := range []bool{false, true} {
@@ -65,7 +76,7 @@ func TestEveryStepMayFail(t *testing.T) {
 							}
 							return true, nil
 						}
-						keepAll(t, f, testEvents(8, 300))
+						keepAll(t, f, append(testEvents(8, 200), stragglers(60, 10)...))
 					})
 				})
 			}
@@ -112,7 +123,7 @@ func TestRandomFailures(t *testing.T) {
 					}
 					return true, nil
 				}
-				events := testEvents(10, 200)
+				events := append(testEvents(10, 100), stragglers(100, 10)...)
 				for i := range events {
 					if i%97 == 0 {
 						events[i].Payload = fmt.Appendf(nil, `{"POISON":%d}`, i)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"os"
 
 	"github.com/afterhours/afterhours"
 )
@@ -14,9 +15,14 @@ import (
 // It is for one goroutine at a time.
 type Base struct {
 	Hour     afterhours.Hour
-	Manifest *Manifest // nil: the hour has no partition yet
+	Manifest *Manifest // nil: the hour has no partition yet, or it was not read
 
-	object    *object // nil if there is none
+	// Present is the manifest of the object that a restored base will replace,
+	// nil if there is none or this build cannot read it.
+	Present *Manifest
+
+	object    *object  // what a publish replaces, nil if there is none
+	restored  *os.File // where the partition lies if it is not the object
 	partition *partition
 }
 
@@ -46,6 +52,17 @@ func (l *Lake) base(ctx context.Context, h afterhours.Hour) (*Base, error) {
 	return b, nil
 }
 
+// Unread returns an hour's base by its version alone, whatever the object holds:
+// what is needed to replace a partition that cannot be read. A rewrite of it must
+// rebuild and discard.
+func (l *Lake) Unread(ctx context.Context, h afterhours.Hour) (*Base, error) {
+	o, err := l.objects.stat(ctx, keyOf(h))
+	if err != nil {
+		return nil, fmt.Errorf("look at partition %s: %w", h, err)
+	}
+	return &Base{Hour: h, object: o}, nil
+}
+
 // refuse makes an error an ErrRefused, unless the rewrite itself caused it.
 func refuse(err error) error {
 	var s stopped
@@ -69,6 +86,15 @@ func (b *Base) Version() string {
 		return ""
 	}
 	return b.object.version
+}
+
+// ManifestSize returns the size of the manifest's text in bytes, 0 if there is
+// none.
+func (b *Base) ManifestSize() int64 {
+	if b.partition == nil {
+		return 0
+	}
+	return b.partition.manifestSize
 }
 
 // Rows visits every row in the order of the partition. Only when it returned nil
@@ -104,8 +130,12 @@ func (b *Base) Verify() error {
 
 // Close gives the temporary file back.
 func (b *Base) Close() error {
-	if b.object == nil {
-		return nil
+	var errs []error
+	if b.object != nil && b.object.file != nil {
+		errs = append(errs, b.object.file.Close())
 	}
-	return b.object.file.Close()
+	if b.restored != nil {
+		errs = append(errs, b.restored.Close())
+	}
+	return errors.Join(errs...)
 }

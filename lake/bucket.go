@@ -2,7 +2,6 @@ package lake
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -18,10 +17,6 @@ import (
 // parquetType is the media type of partitions.
 const parquetType = "application/vnd.apache.parquet"
 
-// uploadParts is how many parts of an upload to S3 are under way, and so in
-// memory, at once.
-const uploadParts = 3
-
 // provider is what differs between S3 and Google Cloud Storage.
 type provider interface {
 	// reading returns how objects are read.
@@ -33,24 +28,25 @@ type provider interface {
 	// listed returns a listed object's true key and version.
 	listed(o *blob.ListObject) (key, version string, err error)
 
-	// expect makes an upload depend on a version.
-	expect(version string) (func(as func(any) bool) error, error)
+	// writing makes an upload depend on the version it replaces, "" for none, and
+	// returns what knows the version it made once it is complete. inParts asks
+	// for an upload in several requests, however small it is.
+	writing(version string, inParts bool) (o *blob.WriterOptions, made func() string, err error)
 
 	// absent reports whether an error says that the object certainly is not
 	// there: "forbidden" and "no such bucket" do not.
 	absent(err error) bool
 
-	// conflict reports whether an error says that a condition did not hold.
-	// replace says that it was one on a version.
+	// conflict reports whether an error says that a condition did not hold, or that
+	// an object is shorter than it was. replace says that it was about a version.
 	conflict(err error, replace bool) bool
 
 	// explain says what a person can do about an error, or nothing.
 	explain(err error) string
 
-	// partSize is the smallest size of parts, in bytes, and twoParts the size of
-	// an upload that takes several requests with it.
-	partSize() int
-	twoParts() int
+	// severalParts is a size, in bytes, that takes several requests if it is sent
+	// in parts.
+	severalParts() int
 }
 
 // bucket keeps objects in an object store, below a prefix.
@@ -86,7 +82,9 @@ func openBucket(ctx context.Context, u *url.URL, tempDir string) (string, object
 		k.prefix += "/"
 	}
 	if u.Scheme == "s3" {
-		k.provider = s3{}
+		if k.provider, err = newS3(b); err != nil {
+			return "", nil, errors.Join(err, b.Close())
+		}
 		// Buckets of the same name at different endpoints are different lakes.
 		if e, err := url.Parse(q.Get("endpoint")); err == nil && e.Host != "" {
 			name.RawQuery = url.Values{"endpoint": {(&url.URL{Scheme: e.Scheme, Host: e.Host, Path: e.Path}).String()}}.Encode()
@@ -96,6 +94,20 @@ func openBucket(ctx context.Context, u *url.URL, tempDir string) (string, object
 }
 
 func (b *bucket) get(ctx context.Context, key string) (*object, error) {
+	return b.read(ctx, key, b.download)
+}
+
+// stat gets the object, but leaves its bytes where they are: unlike an answer
+// without any, a refusal says whether it is the object that is absent.
+func (b *bucket) stat(ctx context.Context, key string) (*object, error) {
+	return b.read(ctx, key, func(r *blob.Reader) (*object, error) {
+		version, err := b.version(r)
+		return &object{size: r.Size(), version: version}, err
+	})
+}
+
+// read hands the answer of a request for an object to use, unless there is none.
+func (b *bucket) read(ctx context.Context, key string, use func(*blob.Reader) (*object, error)) (*object, error) {
 	r, err := b.NewReader(ctx, b.prefix+key, b.reading())
 	if err != nil {
 		if b.absent(err) {
@@ -103,11 +115,34 @@ func (b *bucket) get(ctx context.Context, key string) (*object, error) {
 		}
 		return nil, b.explained(err)
 	}
-	o, err := b.download(r)
+	o, err := use(r)
 	if err := errors.Join(err, r.Close()); err != nil {
 		return nil, b.explained(err)
 	}
 	return o, nil
+}
+
+func (b *bucket) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
+	r, err := b.NewRangeReader(ctx, b.prefix+o.Key, o.Size-n, n, b.reading())
+	if err != nil {
+		if b.absent(err) || b.conflict(err, true) {
+			return nil, fmt.Errorf("%w: %w", ErrConflict, err)
+		}
+		return nil, b.explained(err)
+	}
+	defer r.Close()
+	version, err := b.version(r)
+	if err != nil {
+		return nil, err
+	}
+	if version != o.Version {
+		return nil, ErrConflict
+	}
+	buf := make([]byte, n)
+	if _, err := io.ReadFull(r, buf); err != nil {
+		return nil, fmt.Errorf("read the last %d bytes: %w", n, b.explained(err))
+	}
+	return buf, nil
 }
 
 // download copies a response to a temporary file.
@@ -132,41 +167,37 @@ func (b *bucket) download(r *blob.Reader) (*object, error) {
 
 func (b *bucket) create() (*os.File, error) { return temp(b.tempDir) }
 
-func (b *bucket) put(ctx context.Context, key string, f *os.File, base *object) error {
+func (b *bucket) put(ctx context.Context, key string, f *os.File, base *object) (version string, err error) {
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return "", err
 	}
-	version := ""
 	if base != nil {
 		version = base.version
 	}
-	return b.upload(ctx, key, io.NewSectionReader(f, 0, st.Size()), st.Size(), version, 0)
+	return b.upload(ctx, key, io.NewSectionReader(f, 0, st.Size()), st.Size(), version, false)
 }
 
-// upload writes an object if its newest version is the given one, "" for none.
-func (b *bucket) upload(ctx context.Context, key string, src io.Reader, size int64, version string, partSize int) error {
-	o := &blob.WriterOptions{
-		ContentType: parquetType, DisableContentTypeDetection: true,
-		BufferSize: partSize, MaxConcurrency: uploadParts,
+// upload writes an object if its newest version is the given one, "" for none,
+// and returns the version that it has become.
+func (b *bucket) upload(ctx context.Context, key string, src io.Reader, size int64, version string, inParts bool) (string, error) {
+	o, made, err := b.writing(version, inParts)
+	if err != nil {
+		return "", err
 	}
-	if version == "" {
-		o.IfNotExist = true
-	} else {
-		var err error
-		if o.BeforeWrite, err = b.expect(version); err != nil {
-			return err
-		}
+	o.ContentType, o.DisableContentTypeDetection = parquetType, true
+	err = b.write(ctx, b.prefix+key, src, size, o)
+	if err == nil {
+		return made(), nil
 	}
-	err := b.write(ctx, b.prefix+key, src, size, o)
-	if err == nil || ctx.Err() != nil {
-		return err
+	if ctx.Err() != nil {
+		return "", err
 	}
 	var slow net.Error
 	if b.conflict(err, version != "") || errors.As(err, &slow) && slow.Timeout() {
-		return fmt.Errorf("%w: %w", ErrConflict, err)
+		return "", fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	return b.explained(err)
+	return "", b.explained(err)
 }
 
 // write sends all of src or nothing: to close a writer publishes what it was
@@ -217,98 +248,3 @@ func (b *bucket) explained(err error) error {
 }
 
 func (b *bucket) close() error { return b.Close() }
-
-// prove tries every kind of conditional upload against an object of its own.
-func (b *bucket) prove(ctx context.Context) (err error) {
-	name := "_proof/" + rand.Text()
-	for _, size := range []int{1, b.twoParts()} {
-		p := &proof{bucket: b, key: fmt.Sprintf("%s-%d", name, size), size: size}
-		err := p.run(ctx)
-		if cleanup := p.remove(context.WithoutCancel(ctx)); err == nil {
-			err = cleanup
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// proof is a series of uploads of one size.
-type proof struct {
-	*bucket
-	key  string
-	size int
-}
-
-func (p *proof) run(ctx context.Context) error {
-	if err := p.send(ctx, 'a', ""); err != nil {
-		return fmt.Errorf("create an object: %w", err)
-	}
-	first, err := p.now(ctx, 'a')
-	if err != nil {
-		return err
-	}
-	if err := p.mustConflict("create an object that is there", p.send(ctx, 'b', "")); err != nil {
-		return err
-	}
-	if err := p.send(ctx, 'c', first); err != nil {
-		return fmt.Errorf("replace an object: %w", err)
-	}
-	if err := p.mustConflict("replace a stale version", p.send(ctx, 'd', first)); err != nil {
-		return err
-	}
-	second, err := p.now(ctx, 'c')
-	if err != nil {
-		return err
-	}
-	if err := p.remove(ctx); err != nil {
-		return err
-	}
-	return p.mustConflict("replace an object that is not there", p.send(ctx, 'e', second))
-}
-
-// send uploads the object filled with one byte.
-func (p *proof) send(ctx context.Context, fill byte, version string) error {
-	src := strings.NewReader(strings.Repeat(string(fill), p.size))
-	return p.upload(ctx, p.key, src, int64(p.size), version, p.partSize())
-}
-
-func (p *proof) mustConflict(what string, err error) error {
-	if errors.Is(err, ErrConflict) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return fmt.Errorf("%s: the store allowed it for an upload of %d bytes: it ignores If-Match or If-None-Match (on Google Cloud Storage, generations), "+
-		"and two compactors would overwrite each other's rows; use a store that honours conditional writes", what, p.size)
-}
-
-// now returns the object's version after checking what it holds.
-func (p *proof) now(ctx context.Context, fill byte) (version string, err error) {
-	o, err := p.get(ctx, p.key)
-	if err != nil {
-		return "", fmt.Errorf("read an object: %w", err)
-	}
-	if o == nil {
-		return "", errors.New("read an object: it is not there right after it was written: use a store whose reads are consistent")
-	}
-	defer o.file.Close()
-	var b [1]byte
-	if _, err := o.file.ReadAt(b[:], 0); err != nil {
-		return "", err
-	}
-	if o.size != int64(p.size) || b[0] != fill {
-		return "", errors.New("read an object: it is not what was written last: use a store whose reads are consistent")
-	}
-	return o.version, nil
-}
-
-func (p *proof) remove(ctx context.Context) error {
-	err := p.Delete(ctx, p.prefix+p.key)
-	if err == nil || p.absent(err) {
-		return nil
-	}
-	return fmt.Errorf("remove an object: %w", p.explained(err))
-}

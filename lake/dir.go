@@ -78,9 +78,34 @@ func (d *dir) get(_ context.Context, key string) (*object, error) {
 	return &object{file: f, size: st.Size(), version: dirVersion(st)}, nil
 }
 
-// dirVersion is for people: put compares more than that.
+// stat opens the file: while it is open, no other file can be the same inode.
+func (d *dir) stat(ctx context.Context, key string) (*object, error) { return d.get(ctx, key) }
+
+func (d *dir) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
+	f, err := d.get(ctx, o.Key)
+	if err != nil {
+		return nil, err
+	}
+	if f == nil {
+		return nil, fmt.Errorf("%w: it was removed", ErrConflict)
+	}
+	defer f.file.Close()
+	if f.version != o.Version {
+		return nil, ErrConflict
+	}
+	b := make([]byte, n)
+	_, err = f.file.ReadAt(b, o.Size-n)
+	return b, err
+}
+
+// dirVersion tells versions of a file apart. Clocks of file systems are coarse,
+// but two files that replace each other are different inodes.
 func dirVersion(st fs.FileInfo) string {
-	return fmt.Sprintf("%x-%x", st.ModTime().UnixNano(), st.Size())
+	var inode uint64
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		inode = sys.Ino
+	}
+	return fmt.Sprintf("%x-%x-%x", st.ModTime().UnixNano(), st.Size(), inode)
 }
 
 // create makes a file that others may read once it is published, which those of
@@ -94,31 +119,35 @@ func (d *dir) create() (*os.File, error) {
 	return f, nil
 }
 
-func (d *dir) put(ctx context.Context, key string, f *os.File, base *object) error {
+func (d *dir) put(ctx context.Context, key string, f *os.File, base *object) (version string, err error) {
 	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync temporary file: %w", err)
+		return "", fmt.Errorf("sync temporary file: %w", err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return "", err
 	}
 	target := d.path(key)
 	if err := makeDirs(d.root, filepath.Dir(target)); err != nil {
-		return fmt.Errorf("make directory: %w", err)
+		return "", fmt.Errorf("make directory: %w", err)
 	}
 	// The lock is held for the comparison and the rename only.
 	unlock, err := d.lock()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer unlock()
 	if err := unchanged(target, base); err != nil {
-		return err
+		return "", err
 	}
 	if err := os.Rename(f.Name(), target); err != nil {
-		return fmt.Errorf("publish: %w", err)
+		return "", fmt.Errorf("publish: %w", err)
 	}
 	// A crash before this leaves the old partition or the new one.
-	return syncDir(filepath.Dir(target))
+	return dirVersion(st), syncDir(filepath.Dir(target))
 }
 
 // unchanged returns ErrConflict unless the file is the one that base has open.

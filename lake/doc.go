@@ -30,6 +30,19 @@
 // written over a version that was not read. If the process dies at any point,
 // the lake has either the old partition or the new one.
 //
+// # Lineage and books
+//
+// A partition that follows from its predecessor keeps its lineage: no event leaves
+// it, save for erased ones. A rebuild, a restored version ([Lake.RestoreBase]) and
+// a partition where none was begin another. Rows that are mere copies of what is
+// published publish nothing; the caller may note them under the lineage, and the
+// next publish counts them ([RewriteOptions].Noted). In every manifest
+//
+//	rows seen = rows published + duplicates + erased = rows merged + pruned
+//
+// [Lake.Unread] is the way to replace a partition that cannot be read, and
+// [Lake.Manifest] reads what a partition knows of itself without its rows.
+//
 // # Backends
 //
 // S3 and what honours its conditions, Google Cloud Storage, and directories. A

@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,19 +35,29 @@ func (gcs) listed(o *blob.ListObject) (key, version string, err error) {
 	return attrs.Name, strconv.FormatInt(attrs.Generation, 10), nil
 }
 
-func (gcs) expect(version string) (func(as func(any) bool) error, error) {
-	generation, err := strconv.ParseInt(version, 10, 64)
-	if err != nil || generation <= 0 {
-		return nil, fmt.Errorf("generation %q is not a number", version)
+func (gcs) writing(version string, inParts bool) (*blob.WriterOptions, func() string, error) {
+	generation, err := strconv.ParseInt(cmp.Or(version, "0"), 10, 64)
+	if err != nil || generation < 0 {
+		return nil, nil, fmt.Errorf("generation %q is not a number", version)
 	}
-	return func(as func(any) bool) error {
+	var w *storage.Writer
+	o := &blob.WriterOptions{IfNotExist: version == "", BeforeWrite: func(as func(any) bool) error {
 		var handle **storage.ObjectHandle
 		if !as(&handle) {
 			return errors.New("cannot make the upload conditional")
 		}
-		*handle = (*handle).If(storage.Conditions{GenerationMatch: generation})
+		if version != "" {
+			*handle = (*handle).If(storage.Conditions{GenerationMatch: generation})
+		}
+		if !as(&w) {
+			return errors.New("cannot learn the version of the upload")
+		}
 		return nil
-	}, nil
+	}}
+	if inParts {
+		o.BufferSize = gcsChunk
+	}
+	return o, func() string { return strconv.FormatInt(w.Attrs().Generation, 10) }, nil
 }
 
 // absent does not ask gcerrors, which takes forbidden for not found.
@@ -54,7 +65,7 @@ func (gcs) absent(err error) bool { return errors.Is(err, storage.ErrObjectNotEx
 
 func (gcs) conflict(err error, replace bool) bool {
 	switch googleStatus(err) {
-	case http.StatusPreconditionFailed, http.StatusConflict:
+	case http.StatusPreconditionFailed, http.StatusConflict, http.StatusRequestedRangeNotSatisfiable:
 		return true
 	case http.StatusNotFound:
 		return replace
@@ -82,6 +93,8 @@ func googleStatus(err error) int {
 	return 0
 }
 
-// The SDK sends in chunks what is larger than one chunk, 256 KiB at least.
-func (gcs) partSize() int { return 256 << 10 }
-func (gcs) twoParts() int { return 256<<10 + 1 }
+// gcsChunk is the smallest chunk of the SDK, which sends in chunks what is larger
+// than one.
+const gcsChunk = 256 << 10
+
+func (gcs) severalParts() int { return gcsChunk + 1 }

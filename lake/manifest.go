@@ -24,13 +24,14 @@ const (
 	// format is the partition format this build writes, and the newest it reads.
 	format = 1
 
-	// manifestAlarm is the size above which a manifest is reported. It would
-	// still work, but its hour has far more segments than it should.
-	manifestAlarm = 64 << 10
-
 	// historyLength is how many publishes a manifest remembers.
 	historyLength = 16
 )
+
+// ManifestLimit is the size in bytes above which a manifest is too large. It is
+// published all the same, as nothing may be lost, and reported: its hour has far
+// more segments than it should.
+const ManifestLimit = 64 << 10
 
 // Manifest is what a partition knows of itself.
 type Manifest struct {
@@ -48,12 +49,16 @@ type Manifest struct {
 	Conflicts int64 // rows whose copies came with differing payloads
 	Late      int64 // rows received after their hour had ended
 
-	Columns   []afterhours.Column // the declared columns, in order of name
-	Sort      []string            // what the rows are sorted by, ascending, nulls first
-	Merged    afterhours.RowSet   // the raw rows merged, save for pruned ones
-	Pruned    int64               // raw rows merged whose ranges were dropped from Merged
-	ErasedIDs []string            // digests of erased event IDs, sorted
-	History   []Publish           // the last publishes, oldest first
+	Columns []afterhours.Column // the declared columns, in order of name
+	Sort    []string            // what the rows are sorted by, ascending, nulls first
+
+	Merged  afterhours.RowSet                        // the raw rows merged, save for pruned ones
+	Origins map[afterhours.Segment]afterhours.Origin // where the rows of each segment of Merged lie
+	Pruned  int64                                    // raw rows merged whose ranges were dropped from Merged
+	Settled afterhours.Day                           // all that shared lanes before this day will ever have is merged
+
+	ErasedIDs []string  // digests of erased event IDs, sorted
+	History   []Publish // the last publishes, oldest first
 }
 
 // Publish is one entry of a partition's history.
@@ -67,22 +72,23 @@ type Publish struct {
 
 // wire is a manifest as it is written.
 type wire struct {
-	Format     int               `json:"format"`
-	Hour       string            `json:"hour"`
-	Lineage    string            `json:"lineage"`
-	Generation int64             `json:"generation"`
-	Rows       int64             `json:"rows"`
-	Seen       int64             `json:"seen"`
-	Duplicates int64             `json:"duplicates"`
-	Erased     int64             `json:"erased"`
-	Conflicts  int64             `json:"conflicts"`
-	Late       int64             `json:"late"`
-	Columns    []string          `json:"columns"`
-	Sort       []string          `json:"sort"`
-	Merged     afterhours.RowSet `json:"merged"`
-	Pruned     int64             `json:"pruned"`
-	ErasedIDs  []string          `json:"erased_ids"`
-	History    []Publish         `json:"history"`
+	Format     int       `json:"format"`
+	Hour       string    `json:"hour"`
+	Lineage    string    `json:"lineage"`
+	Generation int64     `json:"generation"`
+	Rows       int64     `json:"rows"`
+	Seen       int64     `json:"seen"`
+	Duplicates int64     `json:"duplicates"`
+	Erased     int64     `json:"erased"`
+	Conflicts  int64     `json:"conflicts"`
+	Late       int64     `json:"late"`
+	Columns    []string  `json:"columns"`
+	Sort       []string  `json:"sort"`
+	Merged     string    `json:"merged"`
+	Pruned     int64     `json:"pruned"`
+	Settled    string    `json:"settled"`
+	ErasedIDs  []string  `json:"erased_ids"`
+	History    []Publish `json:"history"`
 }
 
 // encode returns the manifest's text and its checksum.
@@ -93,7 +99,8 @@ func (m *Manifest) encode() (text, sum string, err error) {
 	w := wire{
 		Format: m.Format, Hour: m.Hour.String(), Lineage: m.Lineage, Generation: m.Generation,
 		Rows: m.Rows, Seen: m.Seen, Duplicates: m.Duplicates, Erased: m.Erased, Conflicts: m.Conflicts, Late: m.Late,
-		Sort: m.Sort, Merged: m.Merged, Pruned: m.Pruned, ErasedIDs: m.ErasedIDs, History: m.History,
+		Sort: m.Sort, Merged: formatMerged(m.Merged, m.Origins), Pruned: m.Pruned, Settled: m.Settled.String(),
+		ErasedIDs: m.ErasedIDs, History: m.History,
 	}
 	for _, c := range m.Columns {
 		w.Columns = append(w.Columns, c.String())
@@ -132,23 +139,37 @@ func decodeManifest(text, sum string) (*Manifest, error) {
 	m := &Manifest{
 		Format: w.Format, Lineage: w.Lineage, Generation: w.Generation,
 		Rows: w.Rows, Seen: w.Seen, Duplicates: w.Duplicates, Erased: w.Erased, Conflicts: w.Conflicts, Late: w.Late,
-		Sort: w.Sort, Merged: w.Merged, Pruned: w.Pruned, ErasedIDs: w.ErasedIDs, History: w.History,
+		Sort: w.Sort, Pruned: w.Pruned, ErasedIDs: w.ErasedIDs, History: w.History,
 	}
-	var err error
-	if m.Hour, err = afterhours.ParseHour(w.Hour); err != nil {
+	err := m.parse(w)
+	if err == nil {
+		err = m.validate()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
+	}
+	return m, nil
+}
+
+// parse sets what has a text form of its own.
+func (m *Manifest) parse(w wire) (err error) {
+	if m.Hour, err = afterhours.ParseHour(w.Hour); err != nil {
+		return err
+	}
+	if m.Settled, err = afterhours.ParseDay(w.Settled); err != nil {
+		return err
+	}
+	if m.Merged, m.Origins, err = parseMerged(w.Merged); err != nil {
+		return err
 	}
 	for _, s := range w.Columns {
 		c, err := afterhours.ParseColumn(s)
 		if err != nil {
-			return nil, fmt.Errorf("decode manifest: %w", err)
+			return err
 		}
 		m.Columns = append(m.Columns, c)
 	}
-	if err := m.validate(); err != nil {
-		return nil, fmt.Errorf("decode manifest: %w", err)
-	}
-	return m, nil
+	return nil
 }
 
 // validate reports why the manifest cannot be right, joined.
@@ -174,7 +195,38 @@ func (m *Manifest) validate() error {
 	if !slices.Equal(m.Sort, sortOf(m.Columns)) {
 		errs = append(errs, fmt.Errorf("sorted by %q, which this build does not do", m.Sort))
 	}
-	return errors.Join(append(errs, validateColumns(m.Columns))...)
+	if d, err := afterhours.ParseDay(m.Settled.String()); err != nil || d != m.Settled {
+		errs = append(errs, fmt.Errorf("settled day %d is outside the years 1 to 9999", m.Settled))
+	}
+	return errors.Join(append(errs, m.validateOrigins(), validateErased(m.ErasedIDs), validateColumns(m.Columns))...)
+}
+
+// validateOrigins demands an origin for every segment merged, and for no other.
+func (m *Manifest) validateOrigins() error {
+	segments := m.Merged.Segments()
+	if len(segments) != len(m.Origins) {
+		return fmt.Errorf("%d segments are merged, but %d have an origin", len(segments), len(m.Origins))
+	}
+	for _, seg := range segments {
+		o, ok := m.Origins[seg]
+		if d, err := afterhours.ParseDay(o.Day.String()); !ok || err != nil || d != o.Day {
+			return fmt.Errorf("segment %s has no origin, or day %d, which is none", seg, o.Day)
+		}
+	}
+	return nil
+}
+
+// validateErased demands digests in strict order, as they are searched.
+func validateErased(ids []string) error {
+	for i, id := range ids {
+		if b, err := hex.DecodeString(id); err != nil || len(b) != digestSize || hex.EncodeToString(b) != id {
+			return fmt.Errorf("erased ID %.40q is no digest", id)
+		}
+		if i > 0 && ids[i-1] >= id {
+			return fmt.Errorf("erased IDs %s and %s are out of order", ids[i-1], id)
+		}
+	}
+	return nil
 }
 
 // validateColumns demands valid columns in strict order of name.
@@ -189,21 +241,13 @@ func validateColumns(cols []afterhours.Column) error {
 	return errors.Join(errs...)
 }
 
-// next returns the manifest that follows m, which is nil for a new partition,
-// before anything was counted. fresh begins a new lineage, for rows that were
-// not taken from the base.
-func (m *Manifest) next(h afterhours.Hour, cols []afterhours.Column, fresh bool) *Manifest {
-	n := &Manifest{Format: format, Hour: h, Lineage: newLineage(), Generation: 1, Columns: cols, Sort: sortOf(cols), Merged: afterhours.RowSet{}}
-	if m == nil {
-		return n
+// newManifest returns the manifest of an hour's partition before anything was
+// counted, of a new lineage.
+func newManifest(h afterhours.Hour, cols []afterhours.Column) *Manifest {
+	return &Manifest{
+		Format: format, Hour: h, Lineage: newLineage(), Generation: 1, Columns: cols, Sort: sortOf(cols),
+		Merged: afterhours.RowSet{}, Origins: map[afterhours.Segment]afterhours.Origin{},
 	}
-	n.Generation, n.ErasedIDs, n.History = m.Generation+1, m.ErasedIDs, slices.Clone(m.History)
-	if fresh {
-		return n
-	}
-	n.Lineage, n.Merged, n.Pruned = m.Lineage, m.Merged.Clone(), m.Pruned
-	n.Seen, n.Duplicates, n.Erased = m.Seen, m.Duplicates, m.Erased
-	return n
 }
 
 func (m *Manifest) remember(p Publish) {
@@ -219,8 +263,11 @@ func newLineage() string {
 	return hex.EncodeToString(b[:])
 }
 
+// digestSize is how many bytes of a SHA-256 name an erased event.
+const digestSize = 16
+
 // digest is how an erased event's ID is remembered.
 func digest(id []byte) string {
 	sum := sha256.Sum256(id)
-	return hex.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:digestSize])
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,83 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
+// Whatever is read as merged rows is printed as the same text, with an origin for
+// each segment and no other.
+func FuzzMerged(f *testing.F) {
+	seg := strings.Repeat("0a", 16)
+	for _, s := range []string{
+		"", seg + " 2026-11-20 0-41,43", seg + " @2026-11-20 5,9", seg + " 2026-11-20 0\n" + strings.Repeat("0b", 16) + " @2026-11-21 7",
+		seg + " 2026-11-20 ", seg + " @2026-11-20", seg + " 0-41", seg + "  0", seg + " @@2026-11-20 0", seg + " 2026-11-20 0 ", "\n",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		rows, origins, err := parseMerged(text)
+		if err != nil {
+			return
+		}
+		if got := formatMerged(rows, origins); got != text {
+			t.Fatalf("%q became %q", text, got)
+		}
+		m := newManifest(hour, nil)
+		m.Merged, m.Origins = rows, origins
+		if err := m.validateOrigins(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Only what is printed is read: any other form of the same is an error.
+func TestMergedRowsAreParsedStrictly(t *testing.T) {
+	a, b := strings.Repeat("0a", 16), strings.Repeat("0b", 16)
+	for _, good := range []string{"", a + " 2026-11-20 0-41,43", a + " @2026-11-20 5,9\n" + b + " 2026-11-21 0"} {
+		if _, _, err := parseMerged(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"\n", a, a + " 2026-11-20", a + " 2026-11-20 ", a + " 0-41", a + " 2026-1-20 0", a + " 2026-11-31 0", a + " # 0", a + " @@2026-11-20 0",
+		a + " 2026-11-20 0,1", a + " 2026-11-20 1,0", a + "  2026-11-20 0", a + " 2026-11-20 0\n", a + " 2026-11-20 0\n\n" + b + " 2026-11-20 0",
+		b + " 2026-11-20 0\n" + a + " 2026-11-20 0", a + " 2026-11-20 0\n" + a + " 2026-11-20 1", strings.ToUpper(a) + " 2026-11-20 0", a[1:] + " 2026-11-20 0",
+	} {
+		if rows, _, err := parseMerged(bad); err == nil {
+			t.Errorf("%q was read as %v", bad, rows)
+		}
+	}
+}
+
+// A manifest that cannot be right is neither written nor read.
+func TestImpossibleManifestsAreRefused(t *testing.T) {
+	seg, other := afterhours.Segment{1}, afterhours.Segment{2}
+	ids := []string{digest([]byte("a")), digest([]byte("b"))}
+	slices.Sort(ids)
+	for what, change := range map[string]func(*Manifest){
+		"no origin":              func(m *Manifest) { delete(m.Origins, seg) },
+		"another origin":         func(m *Manifest) { m.Origins = map[afterhours.Segment]afterhours.Origin{other: {}} },
+		"an origin too many":     func(m *Manifest) { m.Origins[other] = afterhours.Origin{} },
+		"origin without rows":    func(m *Manifest) { m.Merged[other], m.Origins[other] = nil, afterhours.Origin{} },
+		"a day that is none":     func(m *Manifest) { m.Origins[seg] = afterhours.Origin{Day: 1 << 30} },
+		"settled on no day":      func(m *Manifest) { m.Settled = 1 << 30 },
+		"erased is no digest":    func(m *Manifest) { m.ErasedIDs = []string{"a"} },
+		"erased out of order":    func(m *Manifest) { m.ErasedIDs = []string{ids[1], ids[0]} },
+		"erased twice":           func(m *Manifest) { m.ErasedIDs = []string{ids[0], ids[0]} },
+		"a row too many":         func(m *Manifest) { m.Rows++ },
+		"a row seen, not merged": func(m *Manifest) { m.Rows, m.Seen = 2, 2 },
+	} {
+		m := newManifest(hour, nil)
+		m.Merged.Add(afterhours.RowID{Segment: seg})
+		m.Origins[seg] = afterhours.Origin{Day: 20_000}
+		m.Rows, m.Seen, m.ErasedIDs = 1, 1, ids
+		if _, _, err := m.encode(); err != nil {
+			t.Fatal(err)
+		}
+		change(m)
+		if text, _, err := m.encode(); err == nil {
+			t.Errorf("%s: written as %s", what, text)
+		}
+	}
+}
+
 // Damaged files of any kind are errors, never panics.
 func FuzzOpenPartition(f *testing.F) {
 	l := openDirTest(f)
@@ -137,11 +215,18 @@ func TestLargeManifestAlarms(t *testing.T) {
 	for i := range rows {
 		rows[i].id = afterhours.RowID{Segment: afterhours.NewSegment()}
 	}
-	if _, err := rewrite(l, hour, RewriteOptions{}, rows...); err != nil {
+	res, err := rewrite(l, hour, RewriteOptions{}, rows...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, m := read(t, l, hour); len(m.Merged) != len(rows) || !strings.Contains(log.String(), "manifest is large") {
-		t.Errorf("%d segments, log %q", len(m.Merged), log.String())
+	_, m := read(t, l, hour)
+	if len(m.Merged) != len(rows) || res.ManifestSize <= ManifestLimit {
+		t.Errorf("%d segments, %d bytes", len(m.Merged), res.ManifestSize)
+	}
+	for _, part := range []string{"level=ERROR", "manifest is too large", "restart them less often", "hour=" + hour.String(), "segments=2000", fmt.Sprint("bytes=", res.ManifestSize)} {
+		if !strings.Contains(log.String(), part) {
+			t.Errorf("log %q has no %q", log.String(), part)
+		}
 	}
 }
 

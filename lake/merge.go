@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 
@@ -26,23 +26,26 @@ type merge struct {
 
 	baseIDs    *idSet // of all rows of the base
 	duplicates int64  // dropped in this publish
+	idle       int64  // of these, rows added that left a row of the base as it is
 	goneBase   int64  // rows of the base dropped as erased
 	goneNew    int64  // rows added dropped as erased
 
 	out *partitionWriter
 }
 
-// run writes the new partition.
-func (m *merge) run(f *os.File) error {
+// sortRows returns, in the order of the partition, the survivors of all rows
+// that do not stay where the base has them.
+func (m *merge) sortRows() (stream, error) {
 	m.newIDs.sort()
 	m.baseIDs = newIDSet(m.seed)
 	if err := m.takeFromBase(); err != nil {
-		return err
+		return nil, err
 	}
-	rest, err := m.dedup()
-	if err != nil {
-		return err
-	}
+	return m.dedup()
+}
+
+// writeFile writes the new partition.
+func (m *merge) writeFile(f *os.File, rest stream) (err error) {
 	buffer := bufio.NewWriterSize(f, 64<<10)
 	if m.out, err = newPartitionWriter(buffer, m.layout); err != nil {
 		return err
@@ -72,14 +75,19 @@ func (m *merge) streams() bool {
 // the rows to sort.
 func (m *merge) takeFromBase() error {
 	p := m.base.partition
-	if p == nil {
+	if p == nil || m.opt.Discard {
 		return nil
 	}
 	touched := map[int]bool{} // row groups
 	all := !m.streams() && !m.opt.Rebuild
 	err := p.ids(func(group int, id []byte) error {
 		m.baseIDs.add(id)
-		if all || !m.opt.Rebuild && m.newIDs.has(id) {
+		switch {
+		case m.opt.Rebuild:
+			if m.erased(id) {
+				m.goneBase++
+			}
+		case all || m.newIDs.has(id):
 			touched[group] = true
 		}
 		return m.interrupted(len(m.baseIDs.hashes))
@@ -102,102 +110,6 @@ func (m *merge) interrupted(n int) error {
 		return nil
 	}
 	return m.ctx.Err()
-}
-
-// dedup folds the copies of each event and returns the survivors in the order of
-// the partition.
-func (m *merge) dedup() (stream, error) {
-	in, err := m.byID.sorted()
-	if err != nil {
-		return nil, err
-	}
-	out := &sorter{limit: m.opt.Memory / 2, create: m.temp}
-	if m.byID.spilled() {
-		out.limit = m.opt.Memory
-	}
-	var g copies
-	for n := 0; ; n++ {
-		key, body, err := in.next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = m.interrupted(n)
-		}
-		if err == nil && g.n > 0 && bytes.Equal(g.key, key) {
-			err = g.join(body)
-		} else if err == nil {
-			err = errors.Join(m.survive(&g, out), g.start(key, body))
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if err := m.survive(&g, out); err != nil {
-		return nil, err
-	}
-	return out.sorted()
-}
-
-// copies are the copies of one event that were met so far.
-type copies struct {
-	n, base   int // how many, and how many of these were published already
-	key, body []byte
-	rec       record
-	folded    *afterhours.Copies // of all, if there are several
-}
-
-func (g *copies) start(key, body []byte) error {
-	g.key, g.body = append(g.key[:0], key...), append(g.body[:0], body...)
-	g.n, g.base, g.folded = 1, 0, nil
-	f, err := decodeBody(g.key, g.body, 0, &g.rec)
-	g.count(f)
-	return err
-}
-
-func (g *copies) count(f flags) {
-	if f&fromBase != 0 {
-		g.base++
-	}
-}
-
-func (g *copies) join(body []byte) error {
-	if g.folded == nil {
-		c := g.rec.copies("")
-		g.folded = &c
-	}
-	var r record
-	f, err := decodeBody(g.key, body, 0, &r)
-	if err != nil {
-		return err
-	}
-	c := afterhours.Dedup(*g.folded, r.copies(""))
-	g.folded = &c
-	g.n++
-	g.count(f)
-	return nil
-}
-
-// survive counts the copies of one event and sorts what is published of them.
-func (m *merge) survive(g *copies, out *sorter) error {
-	if g.n == 0 {
-		return nil
-	}
-	if m.erased(g.rec.id) {
-		m.manifest.Erased += int64(g.n)
-		m.goneBase += int64(g.base)
-		m.goneNew += int64(g.n - g.base)
-		return nil
-	}
-	m.duplicates += int64(g.n - 1)
-	r := &g.rec
-	if c := g.folded; c != nil {
-		r.time, r.received, r.payload, r.conflict = c.Time, c.Received, c.Payload, c.Conflict
-	}
-	m.layout.extract(r)
-	m.key = m.layout.appendKey(m.key[:0], r)
-	m.body = appendBody(m.body[:0], r, hasCells)
-	return out.add(m.key, m.body)
 }
 
 // erased reports whether the event must not be published any more.
@@ -287,42 +199,48 @@ func (m *merge) add(r *record) error {
 
 // balance closes the books. Duplicates were counted where they were dropped, so
 // a row that was lost on the way shows in the sum, which the manifest's encoding
-// checks.
+// checks. Noted rows are duplicates that the base does not know of yet.
 func (m *merge) balance() error {
-	n := m.Added()
-	m.manifest.Merged.AddAll(m.added)
-	m.manifest.Seen += n
-	m.manifest.Duplicates += m.duplicates
-	m.manifest.remember(Publish{
-		Generation: m.manifest.Generation, At: afterhours.MicrosOf(m.lake.opt.Now()), Cause: m.opt.Cause, Added: n, Duplicates: m.duplicates,
+	n, next := m.Added(), m.manifest
+	known := next.Merged.Count()
+	next.Merged.AddAll(m.noted)
+	noted := next.Merged.Count() - known
+	next.Merged.AddAll(m.added)
+	maps.Copy(next.Origins, m.origins)
+	next.Seen += n + noted
+	next.Duplicates += m.duplicates + noted
+	next.remember(Publish{
+		Generation: next.Generation, At: afterhours.MicrosOf(m.lake.opt.Now()), Cause: m.opt.Cause, Added: n, Duplicates: m.duplicates,
 	})
-	text, _, err := m.manifest.encode()
-	if err == nil && len(text) > manifestAlarm {
-		m.lake.opt.Logger.Warn("manifest is large", "hour", m.base.Hour.String(), "bytes", len(text), "segments", len(m.manifest.Merged))
+	text, _, err := next.encode()
+	if err == nil && len(text) > ManifestLimit {
+		m.lake.opt.Logger.Error("manifest is too large: let fewer processes write this hour, and restart them less often; "+
+			"it shrinks with the first publish after raw rows have expired",
+			"hour", m.base.Hour.String(), "bytes", len(text), "limit", ManifestLimit, "segments", len(next.Merged))
 	}
 	return err
 }
 
 // verify reads the file back and decodes all of it, and accounts for every row
-// of the base and every row added. It returns the file's size.
-func (m *merge) verify(f *os.File) (int64, error) {
+// of the base and every row added.
+func (m *merge) verify(f *os.File) (*partition, error) {
 	st, err := f.Stat()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	p, err := openPartition(f, st.Size(), m.base.Hour)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	ids, err := p.audit(m.seed)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if n := int64(ids.missing(m.baseIDs)); n != m.goneBase {
-		return 0, fmt.Errorf("%d events of the base are missing, %d were erased", n, m.goneBase)
+		return nil, fmt.Errorf("%d events of the base are missing, %d were erased", n, m.goneBase)
 	}
 	if n := int64(ids.missing(m.newIDs)); n != m.goneNew {
-		return 0, fmt.Errorf("%d added rows are missing, %d were erased", n, m.goneNew)
+		return nil, fmt.Errorf("%d added rows are missing, %d were erased", n, m.goneNew)
 	}
-	return st.Size(), nil
+	return p, nil
 }

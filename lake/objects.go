@@ -15,14 +15,23 @@ type objects interface {
 	// be read is an error.
 	get(ctx context.Context, key string) (*object, error)
 
+	// stat returns the newest version of an object like get, and a file only if the
+	// backend needs one to know the version again.
+	stat(ctx context.Context, key string) (*object, error)
+
+	// tail reads the last n bytes of an object as a listing showed it. If it is of
+	// another version by now, or gone, the error is ErrConflict.
+	tail(ctx context.Context, o Object, n int64) ([]byte, error)
+
 	// create opens a temporary file for put.
 	create() (*os.File, error)
 
 	// put makes the file's content the object, if and only if the newest version
-	// is still base, nil for none. If it is not, or if nobody knows whether the
-	// request got through, the error is ErrConflict. Whatever the error, the
-	// caller starts again from get.
-	put(ctx context.Context, key string, f *os.File, base *object) error
+	// is still base, nil for none, and returns the new version, "" if the store did
+	// not say. If it is not, or if nobody knows whether the request got through,
+	// the error is ErrConflict. Whatever the error, the caller starts again from
+	// get.
+	put(ctx context.Context, key string, f *os.File, base *object) (version string, err error)
 
 	// list visits every object.
 	list(ctx context.Context, visit func(Object) error) error
@@ -33,7 +42,7 @@ type objects interface {
 	close() error
 }
 
-// object is one version of an object, open for reading.
+// object is one version of an object, open for reading if it has a file.
 type object struct {
 	file    *os.File
 	size    int64

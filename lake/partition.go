@@ -18,6 +18,8 @@ type partition struct {
 	file     *parquet.File
 	manifest *Manifest
 	layout   *layout
+
+	manifestSize int64 // of its text
 }
 
 // guard turns a panic of parquet-go, which damaged files can cause, into an
@@ -30,9 +32,10 @@ func guard(err *error) {
 
 // openPartition reads the footer of a partition of the given hour. It fails if
 // the file is anything but what this build would write for that hour.
-func openPartition(f io.ReaderAt, size int64, h afterhours.Hour) (p *partition, err error) {
+func openPartition(f io.ReaderAt, size int64, h afterhours.Hour, options ...parquet.FileOption) (p *partition, err error) {
 	defer guard(&err)
-	file, err := parquet.OpenFile(f, size, parquet.ReadBufferSize(readBuffer), parquet.SkipBloomFilters(true))
+	options = append(options, parquet.ReadBufferSize(readBuffer), parquet.SkipBloomFilters(true))
+	file, err := parquet.OpenFile(f, size, options...)
 	if err != nil {
 		return nil, fmt.Errorf("not a readable Parquet file: %w", err)
 	}
@@ -58,7 +61,7 @@ func openPartition(f io.ReaderAt, size int64, h afterhours.Hour) (p *partition, 
 	if n := file.NumRows(); n != m.Rows {
 		return nil, fmt.Errorf("footer says %d rows, manifest says %d", n, m.Rows)
 	}
-	return &partition{file: file, manifest: m, layout: l}, nil
+	return &partition{file: file, manifest: m, layout: l, manifestSize: int64(len(text))}, nil
 }
 
 // rows visits every row in the order of the file. The record is overwritten

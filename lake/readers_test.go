@@ -69,6 +69,24 @@ func TestReadersAgree(t *testing.T) {
 	compareReaders(t, root, want)
 }
 
+// A partition of which every event was erased has no rows in it, and no row group.
+func TestReadersAgreeOnErasedPartition(t *testing.T) {
+	root := t.TempDir()
+	l := openTest(t, "file://"+root)
+	want := publishShown(t, l, "kept/2026-11-20T10", 5)
+	gone := publishShown(t, l, "gone/2026-11-20T10", 5)
+	erase := RewriteOptions{Columns: shownColumns}
+	for _, s := range gone {
+		erase.Erase = append(erase.Erase, s.ID)
+	}
+	h, _ := afterhours.ParseHour("gone/2026-11-20T10")
+	res, err := rewrite(l, h, erase)
+	if err != nil || res.Manifest.Rows != 0 || res.Manifest.Erased != 5 {
+		t.Fatalf("erased: %+v, %v", res, err)
+	}
+	compareReaders(t, root, want)
+}
+
 // The same holds across row groups and pages.
 func TestReadersAgreeOnLargePartition(t *testing.T) {
 	root := t.TempDir()

@@ -67,10 +67,11 @@ func forge(t *testing.T, cols []afterhours.Column, text string, rows ...record) 
 // text returns a manifest of an hour with n rows as JSON.
 func text(t testing.TB, h afterhours.Hour, n int64, cols ...afterhours.Column) string {
 	t.Helper()
-	m := (*Manifest)(nil).next(h, cols, false)
+	m := newManifest(h, cols)
 	m.Rows, m.Seen = n, n
 	if n > 0 {
 		m.Merged[afterhours.Segment{}] = afterhours.Ranges{{First: 0, Last: uint32(n - 1)}}
+		m.Origins[afterhours.Segment{}] = afterhours.Origin{Day: afterhours.DayOf(h.Start)}
 	}
 	s, _, err := m.encode()
 	if err != nil {
@@ -110,6 +111,9 @@ func TestRefusedPartitionsStay(t *testing.T) {
 		"column not in file":      {forge(t, nil, text(t, hour, 0, user)), "not those that its manifest declares"},
 		"a row seen is nowhere":   {forge(t, nil, strings.NewReplacer(`"seen":0`, `"seen":1`, `"pruned":0`, `"pruned":1`).Replace(plain)), "published"},
 		"a row seen has no name":  {forge(t, nil, strings.NewReplacer(`"seen":0`, `"seen":1`, `"erased":0`, `"erased":1`).Replace(plain)), "merged"},
+		"settled on no day":       {forge(t, nil, strings.Replace(plain, `"settled":"1970-01-01"`, `"settled":"soon"`, 1)), "soon"},
+		"merged rows of no day":   {forge(t, nil, strings.Replace(text(t, hour, 1), "2026-11-20 0", "0", 1), e("a", 0)), "parse day"},
+		"erased IDs out of order": {forge(t, nil, strings.Replace(plain, `"erased_ids":[]`, `"erased_ids":["b","a"]`, 1)), "digest"},
 		"fewer rows":              {forge(t, nil, text(t, hour, 2), e("a", 0)), "1 rows, manifest says 2"},
 		"no checksum":             {rekeyed(t, manifestKey, plain), "checksum"},
 		"no manifest":             {rekeyed(t, "other", "x"), "without a manifest"},
@@ -294,13 +298,14 @@ func TestRebuildMustCoverTheBase(t *testing.T) {
 func TestErasedEventsStayErased(t *testing.T) {
 	l := openDirTest(t)
 	rows := sample(hour, 6)
-	m := (*Manifest)(nil).next(hour, nil, false)
+	m := newManifest(hour, nil)
 	m.ErasedIDs = []string{digest([]byte(rows[1].e.ID)), digest([]byte(rows[5].e.ID))}
 	slices.Sort(m.ErasedIDs)
 	var recs []record
 	for i, r := range rows[:3] { // one that is erased is still there
 		recs = append(recs, record{id: []byte(r.e.ID), time: r.e.Time, received: r.e.Received, payload: r.e.Payload})
 		m.Merged.Add(rows[i].id)
+		m.Origins[rows[i].id.Segment] = afterhours.Origin{}
 	}
 	m.Rows, m.Seen = 3, 3
 	text, _, err := m.encode()

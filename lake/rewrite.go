@@ -1,7 +1,6 @@
 package lake
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,8 +20,50 @@ const defaultMemory = 512 << 20
 type RewriteOptions struct {
 	Columns []afterhours.Column // declared for the event type: the base's, and perhaps more
 	Memory  int64               // budget for rows in bytes; 512 MiB if 0
-	Rebuild bool                // take no rows of the base: all are added again
 	Cause   string              // for the history
+
+	// Rebuild takes no rows of the base: all are added again, under a new lineage.
+	// What was erased stays erased.
+	Rebuild bool
+
+	// Discard lets a rebuild give up what only the base has, which need not even
+	// be readable. It means nothing without Rebuild.
+	Discard bool
+
+	// Force publishes even if no row would change.
+	Force bool
+
+	// NewLineage begins a new lineage although the base's rows and ranges are
+	// kept: for a partition that does not follow from what was published last.
+	NewLineage bool
+
+	// After is a generation known to have been published. The new one is larger.
+	After int64
+
+	// Noted are rows judged to be mere copies earlier, under the base's lineage.
+	// They count as merged, and so are recorded by the next publish. They mean
+	// nothing, and must be added again, if there is no base or its lineage ends.
+	Noted []NotedRows
+
+	// Prune reports whether the manifest may forget the ranges of a segment of the
+	// base, because its rows can never be read again. It is not asked about
+	// segments of which rows are added or noted. Nil forgets none.
+	Prune func(afterhours.Segment, afterhours.Origin) bool
+
+	// Settled is the first day whose shared lane may still get rows: those before
+	// were read to their end, or are in the base. An earlier day than the base's
+	// does not count.
+	Settled afterhours.Day
+
+	// Erase are IDs of events whose rows are dropped now and for ever.
+	Erase []string
+}
+
+// NotedRows are rows of one segment.
+type NotedRows struct {
+	Segment afterhours.Segment
+	Rows    afterhours.Range
+	Origin  afterhours.Origin
 }
 
 // Rewrite makes an hour's next partition. It is for one goroutine at a time.
@@ -33,17 +74,20 @@ type Rewrite struct {
 	layout *layout
 	seed   maphash.Seed
 
-	added  afterhours.RowSet
-	newIDs *idSet  // of the rows added
-	byID   *sorter // rows added, and those of the base that they may be copies of
-	key    []byte
-	body   []byte
-	files  []*os.File
+	added   afterhours.RowSet
+	noted   afterhours.RowSet
+	origins map[afterhours.Segment]afterhours.Origin // of rows added or noted
+	newIDs  *idSet                                   // of the rows added
+	byID    *sorter                                  // rows added, and those of the base that they may be copies of
+	key     []byte
+	body    []byte
+	files   []*os.File
 }
 
 // Rewrite begins to rewrite the partition that b is. It is [ErrRefused] if the
 // base has a column that is not declared, or is declared otherwise, and
-// [ErrNotCovered] if a rebuild could never cover it. The base must stay open.
+// [ErrNotCovered] if a rebuild could never cover it, or if the base was not read
+// and is not discarded. The base must stay open.
 func (l *Lake) Rewrite(b *Base, o RewriteOptions) (*Rewrite, error) {
 	r, err := l.newRewrite(b, o)
 	if err != nil {
@@ -62,25 +106,42 @@ func (l *Lake) newRewrite(b *Base, o RewriteOptions) (*Rewrite, error) {
 	if o.Memory <= 0 {
 		o.Memory = defaultMemory
 	}
-	if m := b.Manifest; m != nil {
-		for _, c := range m.Columns {
-			if !slices.Contains(o.Columns, c) {
-				return nil, fmt.Errorf("%w: its column %s is not declared like this; declared are %v", ErrRefused, c, o.Columns)
-			}
-		}
-		if o.Rebuild && !coverable(m) {
-			return nil, fmt.Errorf("%w: some of its rows cannot be read again", ErrNotCovered)
-		}
+	o.Discard = o.Discard && o.Rebuild
+	o.NewLineage = o.NewLineage || b.restored != nil
+	if err := b.admits(o); err != nil {
+		return nil, err
 	}
 	layout, err := newLayout(o.Columns)
 	if err != nil {
 		return nil, err
 	}
-	r := &Rewrite{lake: l, base: b, opt: o, layout: layout, seed: maphash.MakeSeed(), added: afterhours.RowSet{}}
+	r := &Rewrite{
+		lake: l, base: b, opt: o, layout: layout, seed: maphash.MakeSeed(),
+		added: afterhours.RowSet{}, noted: afterhours.RowSet{}, origins: map[afterhours.Segment]afterhours.Origin{},
+	}
 	r.newIDs = newIDSet(r.seed)
 	// Two sorters exist at a time, unless the first is empty of memory.
 	r.byID = &sorter{limit: o.Memory / 2, create: r.temp}
-	return r, nil
+	return r, r.note()
+}
+
+// admits reports why the base cannot be rewritten in this way.
+func (b *Base) admits(o RewriteOptions) error {
+	m := b.Manifest
+	switch {
+	case o.Discard || m == nil && b.object == nil:
+		return nil
+	case m == nil:
+		return fmt.Errorf("%w: its content was not read, so only a rebuild that discards it can replace it", ErrNotCovered)
+	case o.Rebuild && !coverable(m):
+		return fmt.Errorf("%w: some of its rows cannot be read again", ErrNotCovered)
+	}
+	for _, c := range m.Columns {
+		if !slices.Contains(o.Columns, c) {
+			return fmt.Errorf("%w: its column %s is not declared like this; declared are %v", ErrRefused, c, o.Columns)
+		}
+	}
+	return nil
 }
 
 // coverable reports whether a set of rows can show that it is all that m was
@@ -89,35 +150,82 @@ func coverable(m *Manifest) bool {
 	return m.Pruned == 0 && m.Erased == 0 && m.Seen == m.Merged.Count()
 }
 
-// Add takes a raw row that was read. The manifest will record exactly the rows
-// added, besides the base's, as merged. A row that is merged already changes
-// nothing. An event that is invalid or of another hour is an error: it must not
-// be published here.
-func (r *Rewrite) Add(id afterhours.RowID, e afterhours.Event) error {
-	if err := e.Validate(); err != nil {
+// inherited returns the manifest whose rows and ranges the new partition keeps,
+// nil if there is none.
+func (r *Rewrite) inherited() *Manifest {
+	if r.opt.Rebuild {
+		return nil
+	}
+	return r.base.Manifest
+}
+
+// note takes the rows noted. Notes are true of one lineage only: in another, the
+// event that a row was a copy of may be missing.
+func (r *Rewrite) note() error {
+	if r.inherited() == nil || r.opt.NewLineage {
+		return nil
+	}
+	for _, n := range r.opt.Noted {
+		if n.Rows.First > n.Rows.Last {
+			return fmt.Errorf("noted rows %d-%d of segment %s: out of order", n.Rows.First, n.Rows.Last, n.Segment)
+		}
+		if err := r.place(n.Segment, n.Origin); err != nil {
+			return fmt.Errorf("noted rows: %w", err)
+		}
+		r.noted[n.Segment] = r.noted[n.Segment].Add(n.Rows.First, n.Rows.Last)
+	}
+	return nil
+}
+
+// place records where rows of a segment lie.
+func (r *Rewrite) place(seg afterhours.Segment, o afterhours.Origin) error {
+	known, ok := r.origins[seg]
+	if m := r.inherited(); !ok && m != nil {
+		known, ok = m.Origins[seg]
+	}
+	if !ok {
+		known = o
+	}
+	if known.Shared != o.Shared || known.Shared && known.Day != o.Day {
+		return fmt.Errorf("segment %s cannot lie in two lanes: %+v and %+v", seg, known, o)
+	}
+	known.Day = max(known.Day, o.Day)
+	r.origins[seg] = known
+	return nil
+}
+
+// Add takes a raw row that was read, and where it lies: for a segment of its own
+// the day on which the row was received will do. The manifest will record exactly
+// the rows added, besides the base's and the noted ones, as merged. A row that is
+// merged or noted already changes nothing. An event that is invalid or of another
+// hour is an error: it must not be published here.
+func (r *Rewrite) Add(id afterhours.RowID, o afterhours.Origin, e afterhours.Event) error {
+	if err := r.addRow(id, o, e); err != nil {
 		return fmt.Errorf("add event %q to partition %s: %w", e.ID, r.base.Hour, err)
 	}
-	if e.Type != r.base.Hour.Type || !r.base.Hour.Contains(e.Time) {
-		return fmt.Errorf("add event %q to partition %s: it is of hour %s", e.ID, r.base.Hour, e.Hour())
+	return nil
+}
+
+func (r *Rewrite) addRow(id afterhours.RowID, o afterhours.Origin, e afterhours.Event) error {
+	if err := e.Validate(); err != nil {
+		return err
 	}
-	if r.merged().Has(id) || r.added.Has(id) {
+	if e.Type != r.base.Hour.Type || !r.base.Hour.Contains(e.Time) {
+		return fmt.Errorf("it is of hour %s", e.Hour())
+	}
+	if m := r.inherited(); m != nil && m.Merged.Has(id) || r.noted.Has(id) || r.added.Has(id) {
 		return nil
+	}
+	if err := r.place(id.Segment, o); err != nil {
+		return err
 	}
 	rec := record{id: []byte(e.ID), time: e.Time, received: e.Received, payload: e.Payload}
 	if err := r.sortByID(&rec, 0); err != nil {
-		return fmt.Errorf("add event %q to partition %s: %w", e.ID, r.base.Hour, err)
+		return err
 	}
 	r.newIDs.add(rec.id)
 	r.added.Add(id)
 	return nil
-}
-
-// merged returns the raw rows that the new partition has of its base.
-func (r *Rewrite) merged() afterhours.RowSet {
-	if r.base.Manifest == nil || r.opt.Rebuild {
-		return nil
-	}
-	return r.base.Manifest.Merged
 }
 
 // sortByID brings all copies of an event together. The hash in front makes the
@@ -132,63 +240,8 @@ func (r *Rewrite) sortByID(rec *record, f flags) error {
 // Added returns how many rows were added.
 func (r *Rewrite) Added() int64 { return r.added.Count() }
 
-// Result is what a publish did.
-type Result struct {
-	Manifest   *Manifest
-	Added      int64 // raw rows that were added
-	Duplicates int64 // of these, dropped as copies
-	RowsBefore int64 // rows of the base
-	Late       int64 // rows of the partition received after their hour had ended
-	Bytes      int64 // size of the object
-}
-
-// Publish merges the rows added with the base and replaces the partition, if it
-// is still the base. After [ErrConflict] start again from [Lake.Base]. Publish is
-// called once.
-func (r *Rewrite) Publish(ctx context.Context) (Result, error) {
-	res, err := r.publish(ctx)
-	if err != nil {
-		return res, fmt.Errorf("publish partition %s: %w", r.base.Hour, err)
-	}
-	return res, nil
-}
-
-func (r *Rewrite) publish(ctx context.Context) (Result, error) {
-	if m := r.base.Manifest; m != nil && r.opt.Rebuild && !r.added.Covers(m.Merged) {
-		return Result{}, ErrNotCovered
-	}
-	f, err := r.lake.objects.create()
-	if err != nil {
-		return Result{}, err
-	}
-	r.files = append(r.files, f)
-
-	// Until the upload nothing of this can be seen by anybody.
-	m := &merge{Rewrite: r, ctx: ctx, manifest: r.base.Manifest.next(r.base.Hour, r.opt.Columns, r.opt.Rebuild)}
-	if err := m.run(f); err != nil {
-		return Result{}, err
-	}
-	size, err := m.verify(f)
-	if err != nil {
-		return Result{}, fmt.Errorf("verify before the upload: %w", err)
-	}
-	// The request replaces the base or nothing. If this process dies during it,
-	// or its answer is lost, the next one finds in the base what was published.
-	if err := r.lake.objects.put(ctx, keyOf(r.base.Hour), f, r.base.object); err != nil {
-		return Result{}, err
-	}
-	return Result{
-		Manifest: m.manifest, Added: r.Added(), Duplicates: m.duplicates,
-		RowsBefore: r.rowsBefore(), Late: m.manifest.Late, Bytes: size,
-	}, nil
-}
-
-func (r *Rewrite) rowsBefore() int64 {
-	if r.base.Manifest == nil {
-		return 0
-	}
-	return r.base.Manifest.Rows
-}
+// AddedRows returns the rows added, those merged or noted before left out.
+func (r *Rewrite) AddedRows() afterhours.RowSet { return r.added.Clone() }
 
 // temp returns a temporary file that Close gives back.
 func (r *Rewrite) temp() (*os.File, error) {

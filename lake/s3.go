@@ -1,9 +1,11 @@
 package lake
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -13,8 +15,20 @@ import (
 	_ "gocloud.dev/blob/s3blob" // scheme s3
 )
 
+// uploadParts is how many parts of an upload are under way, and so in memory, at
+// once.
+const uploadParts = 3
+
 // s3 is what is particular to S3. A version is an ETag.
-type s3 struct{}
+type s3 struct{ client *awss3.Client }
+
+func newS3(b *blob.Bucket) (s3, error) {
+	var s s3
+	if !b.As(&s.client) {
+		return s, errors.New("the bucket is not S3's")
+	}
+	return s, nil
+}
 
 var errNoETag = errors.New("the response has no ETag: use a store that sends one")
 
@@ -48,21 +62,46 @@ func (s3) listed(o *blob.ListObject) (key, version string, err error) {
 	return *out.Key, version, nil
 }
 
-func (s3) expect(etag string) (func(as func(any) bool) error, error) {
-	return func(as func(any) bool) error {
+func (s s3) writing(version string, inParts bool) (*blob.WriterOptions, func() string, error) {
+	var done completed
+	return &blob.WriterOptions{BeforeWrite: func(as func(any) bool) error {
 		var in *transfermanager.UploadObjectInput
-		if !as(&in) {
+		var manager *transfermanager.Client
+		if !as(&in) || !as(&manager) {
 			return errors.New("cannot make the upload conditional")
 		}
-		in.IfMatch = &etag
+		if version == "" {
+			in.IfNoneMatch = aws.String("*")
+		} else {
+			in.IfMatch = &version
+		}
+		// There is no other way to learn the new ETag or to send little in parts.
+		*manager = *transfermanager.New(s.client, func(o *transfermanager.Options) {
+			o.RequestChecksumCalculation = s.client.Options().RequestChecksumCalculation
+			o.Concurrency = uploadParts
+			if inParts {
+				o.MultipartUploadThreshold = 1
+			}
+			o.ObjectProgressListeners.Register(&done)
+		})
 		return nil
-	}, nil
+	}}, func() string { return done.etag }, nil
+}
+
+// completed learns what became of an upload.
+type completed struct{ etag string }
+
+// OnObjectTransferComplete is called before the upload returns.
+func (c *completed) OnObjectTransferComplete(_ context.Context, e *transfermanager.ObjectTransferCompleteEvent) {
+	if out, ok := e.Output.(*transfermanager.UploadObjectOutput); ok {
+		c.etag = aws.ToString(out.ETag)
+	}
 }
 
 func (s3) absent(err error) bool { return s3Code(err) == "NoSuchKey" || s3Code(err) == "NotFound" }
 
-// conflict knows the answers 412, 409 (another conditional request is at work)
-// and 404 for a condition on an object, or an upload in parts, that is gone.
+// conflict knows the answers 412, 409 (another conditional request is at work),
+// 404 for a condition on an object, or an upload in parts, that is gone, and 416.
 func (s3) conflict(err error, replace bool) bool {
 	switch s3Code(err) {
 	case "NoSuchUpload":
@@ -75,7 +114,7 @@ func (s3) conflict(err error, replace bool) bool {
 		return false
 	}
 	status := re.HTTPStatusCode()
-	return status == http.StatusPreconditionFailed || status == http.StatusConflict
+	return status == http.StatusPreconditionFailed || status == http.StatusConflict || status == http.StatusRequestedRangeNotSatisfiable
 }
 
 func (s3) explain(err error) string {
@@ -98,6 +137,6 @@ func s3Code(err error) string {
 	return ""
 }
 
-// The transfer manager splits what has 16 MiB or more.
-func (s3) partSize() int { return 8 << 20 }
-func (s3) twoParts() int { return 16 << 20 }
+// An upload in parts may have one only, and the last part may be of any size: so
+// the proof costs bytes, not megabytes.
+func (s3) severalParts() int { return 1 }

@@ -22,8 +22,10 @@
 //
 // # Expiry
 //
-// Rows expire after the store's TTL, index rows after twice that. PutLane starts
-// the index row's time again.
+// Rows expire after the store's TTL, index rows and notes after twice that.
+// PutLane starts the index row's time again. Whoever acknowledges a row that was
+// sent more than [Renewal] after its lane was last put, puts the lane again first:
+// so an index row outlives the rows it leads to.
 //
 // Every method may be called by several goroutines at once.
 package store
@@ -31,6 +33,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/afterhours/afterhours"
 )
@@ -46,6 +49,9 @@ var (
 	ErrColumnConflict = errors.New("column is declared differently")
 )
 
+// Renewal is how old an index row may be when a row of its lane is acknowledged.
+const Renewal = time.Hour
+
 // Row is one stored copy of an event.
 type Row struct {
 	ID    afterhours.RowID
@@ -58,6 +64,10 @@ type Lane struct {
 	Closed bool   // no row will be added; only a lane of its own is ever closed
 	Rows   int64  // hint while open, exact once closed: the rows are 0 … Rows-1
 	Bytes  int64  // hint: encoded size of these rows
+
+	// Until is when the last row of the lane will have expired, as far as the
+	// index knows. Lanes and Index set it; PutLane does not look at it.
+	Until afterhours.Micros
 }
 
 // OwnLane returns the open, empty lane that belongs to a segment.
@@ -69,6 +79,24 @@ func (l Lane) Own() (afterhours.Segment, bool) {
 	return s, err == nil
 }
 
+// SharedLane returns the lane that all writers share for stragglers received on a
+// day.
+func SharedLane(d afterhours.Day) Lane { return Lane{Name: d.String()} }
+
+// Shared returns the receipt day of a shared lane, and false for any other.
+func (l Lane) Shared() (afterhours.Day, bool) {
+	d, err := afterhours.ParseDay(l.Name)
+	return d, err == nil
+}
+
+// Note names rows of one lane that were judged to be mere copies of published
+// events, without a publish. It is valid for partitions of one lineage.
+type Note struct {
+	Lane    string
+	Segment afterhours.Segment
+	Rows    afterhours.Range
+}
+
 // Request asks for a rewrite of an hour for another reason than new rows. It is
 // read after the hour's mark was taken; a served request is deleted.
 type Request struct {
@@ -78,19 +106,36 @@ type Request struct {
 	Made    afterhours.Micros // when it was asked for
 }
 
-// Partition is what people are told of a published partition. The truth is in
-// the partition's own footer.
+// Partition is what was last published of an hour. The truth is in the
+// partition's own footer; this is for people, and saves the sweeper from opening
+// every partition.
 type Partition struct {
 	Hour       afterhours.Hour
 	Lineage    string
 	Generation int64
 	Rows       int64 // rows published
-	Seen       int64 // raw rows merged so far, duplicates included
-	Duplicates int64
+	Seen       int64 // raw rows merged so far, duplicates and noted ones included
+	Duplicates int64 // noted ones included
+	Erased     int64
 	Conflicts  int64 // IDs that came with differing payloads
 	Late       int64 // published rows received after their hour had ended
 	Bytes      int64 // size of the object
+	Manifest   int64 // size of its manifest
 	Published  afterhours.Micros
+
+	Version string            // of the object that this is about
+	Settled afterhours.RowSet // raw rows merged or noted; Partitions leaves it out
+}
+
+// Publication is one publish of an hour, as the feed of changes tells it.
+type Publication struct {
+	Hour       afterhours.Hour
+	Lineage    string
+	Generation int64
+	At         afterhours.Micros
+	Cause      string // merge, refresh, rebuild, discard or restore
+	Added      int64  // raw rows merged
+	Duplicates int64  // of these, dropped as copies
 }
 
 // Stuck is an hour that cannot be rewritten until somebody acts.
@@ -102,6 +147,9 @@ type Stuck struct {
 
 // Store is everything a backend does.
 type Store interface {
+	// TTL returns how long raw rows live, as all processes agreed.
+	TTL() time.Duration
+
 	// PutLane writes the lane's index row, or writes it again to renew or to
 	// close it. Rows may be appended in parallel, but nothing of a lane may be
 	// acknowledged before its index row is.
@@ -123,11 +171,26 @@ type Store interface {
 	// The payloads belong to the visitor. An error of visit ends the reading and
 	// is returned as it is.
 	//
-	// A read is no snapshot: rows appended meanwhile may be seen or not.
+	// A read is no snapshot: rows appended meanwhile may be seen or not. Expired
+	// rows that the backend has not yet purged are no rows, and no error.
 	ReadRows(ctx context.Context, h afterhours.Hour, l Lane, have afterhours.RowSet, visit func(Row) error) error
 
 	// Hours visits every hour that has index rows, each once, in any order.
 	Hours(ctx context.Context, visit func(afterhours.Hour) error) error
+
+	// Index visits every hour that has index rows, each once, in any order, with
+	// all of them in order of name.
+	Index(ctx context.Context, visit func(afterhours.Hour, []Lane) error) error
+
+	// PutNotes records notes of an hour; a note that is there already is fine.
+	// Notes returns those of a lineage, in order of lane, segment and row.
+	PutNotes(ctx context.Context, h afterhours.Hour, lineage string, notes []Note) error
+	Notes(ctx context.Context, h afterhours.Hour, lineage string) ([]Note, error)
+
+	// DeclareType records that an event type exists; Types visits all of them,
+	// in any order. DeclareColumns declares the type as well.
+	DeclareType(ctx context.Context, eventType string) error
+	Types(ctx context.Context, visit func(string) error) error
 
 	// DeclareColumns records columns of an event type. To declare a column again
 	// is fine; with another field or type it is ErrColumnConflict, and two
@@ -137,6 +200,17 @@ type Store interface {
 	// Columns returns the declared columns of an event type, in order of name.
 	Columns(ctx context.Context, eventType string) ([]afterhours.Column, error)
 
+	// Board returns the board of one lake, whatever names it. Several lakes may
+	// be fed from one store; none sees the others' board.
+	Board(lake string) Board
+
+	// Close releases the connections or files. Calls under way fail.
+	Close() error
+}
+
+// Board is what a lake's compactors tell people and each other. No event depends
+// on it.
+type Board interface {
 	// PutRequest records a request; Requests returns those of an hour, in order
 	// of ID; DeleteRequest removes a served one.
 	PutRequest(ctx context.Context, r Request) error
@@ -144,9 +218,20 @@ type Store interface {
 	DeleteRequest(ctx context.Context, r Request) error
 
 	// PutPartition records what was published of an hour, over what was there.
-	// Partitions visits them all, ordered by hour within an event type.
+	// Partition returns it, and false if there is nothing. Partitions visits them
+	// all, ordered by hour within an event type, without their settled rows;
+	// Settled visits them all, in any order, and sets only Hour, Version and
+	// Settled.
 	PutPartition(ctx context.Context, p Partition) error
+	Partition(ctx context.Context, h afterhours.Hour) (Partition, bool, error)
 	Partitions(ctx context.Context, visit func(Partition) error) error
+	Settled(ctx context.Context, visit func(Partition) error) error
+
+	// PutPublications records publishes in the feed; one that is there already
+	// (same lineage, generation and time) is fine. Feed visits those at or after
+	// from and before to, in order of time. Records live twice the rows' TTL.
+	PutPublications(ctx context.Context, ps []Publication) error
+	Feed(ctx context.Context, from, to afterhours.Micros, visit func(Publication) error) error
 
 	// PutStuck records a stuck hour, over what was there; ClearStuck removes it;
 	// StuckHours returns all, in order of hour.
@@ -154,6 +239,8 @@ type Store interface {
 	ClearStuck(ctx context.Context, h afterhours.Hour) error
 	StuckHours(ctx context.Context) ([]Stuck, error)
 
-	// Close releases the connections or files. Calls under way fail.
-	Close() error
+	// PutSwept records when the last complete sweep over all hours began; Swept
+	// returns it, 0 if there was none.
+	PutSwept(ctx context.Context, at afterhours.Micros) error
+	Swept(ctx context.Context) (afterhours.Micros, error)
 }

@@ -161,7 +161,7 @@ func (d *demo) drain(ctx context.Context) (sum compact.Summary, err error) {
 		return sum, err
 	}
 	defer func() { err = errors.Join(err, marks.Close()) }()
-	return d.b.Drain(ctx, marks)
+	return d.b.Drain(ctx, marks, compact.Limits{})
 }
 
 // table shows what each compaction did to each hour.

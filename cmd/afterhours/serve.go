@@ -83,7 +83,7 @@ func serve(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, src inges
 		return app.Stopped(ctx, err)
 	})
 	tasks.Go(func() (err error) {
-		done, err = c.Run(ctx, marks)
+		done, err = c.Run(ctx, marks, c.Dirty)
 		return err
 	})
 	err = tasks.Wait()

@@ -20,6 +20,6 @@ func newRoot() *cobra.Command {
   compactor backfill --event-type purchase --from 2026-11-18 --to 2026-11-20
   compactor status
   compactor verify --json`)
-	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newStatus(g), newVerify(g))
+	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newSweep(g), newStatus(g), newVerify(g))
 	return root
 }

@@ -25,7 +25,9 @@ Rewrites under way are finished before the command ends.`,
   compactor run --config afterhours.yaml --log-format json`,
 		Args: app.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return consume(cmd, g, flags, false, (*compact.Compactor).Run)
+			return consume(cmd, g, flags, false, func(ctx context.Context, c *app.Compaction, marks dirty.Consumer) (compact.Summary, error) {
+				return c.Run(ctx, marks, c.Dirty)
+			})
 		},
 	}
 	flags.AddWork(cmd.Flags())
@@ -36,6 +38,7 @@ Rewrites under way are finished before the command ends.`,
 
 func newOnce(g *app.Global) *cobra.Command {
 	flags := app.NewCompactFlags()
+	var limits compact.Limits
 	cmd := &cobra.Command{
 		Use:   "once",
 		Short: "Drain what is dirty, then exit",
@@ -46,7 +49,9 @@ An hour that cannot be rewritten keeps its mark, and the exit code is 1.`,
   */15 * * * * compactor once --config /etc/afterhours.yaml   # in a crontab`,
 		Args: app.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return consume(cmd, g, flags, true, (*compact.Compactor).Drain)
+			return consume(cmd, g, flags, true, func(ctx context.Context, c *app.Compaction, marks dirty.Consumer) (compact.Summary, error) {
+				return c.Drain(ctx, marks, limits)
+			})
 		},
 	}
 	flags.AddWork(cmd.Flags())
@@ -57,7 +62,7 @@ An hour that cannot be rewritten keeps its mark, and the exit code is 1.`,
 // consume joins the group, serves its marks, and says what was done, also after
 // an error.
 func consume(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, drain bool,
-	serve func(*compact.Compactor, context.Context, dirty.Consumer) (compact.Summary, error)) (err error) {
+	serve func(context.Context, *app.Compaction, dirty.Consumer) (compact.Summary, error)) (err error) {
 	ctx := cmd.Context()
 	c, err := g.Compactor(ctx, flags, true)
 	if err != nil {
@@ -71,7 +76,7 @@ func consume(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, drain b
 	defer func() { err = errors.Join(err, marks.Close()) }()
 	g.Logger.Info("serving marks", "group", c.Group, "lake", c.Lake.URL())
 	start := time.Now()
-	sum, err := serve(c.Compactor, ctx, marks)
+	sum, err := serve(ctx, c, marks)
 	fmt.Fprintln(cmd.OutOrStdout(), app.SummaryLine(sum, time.Since(start)))
 	return err
 }

@@ -190,6 +190,41 @@ func TestTornLogIsReadInFull(t *testing.T) {
 	t.Logf("%d records written, %d left in %+v", written+7, records(t, q), stored(t, q))
 }
 
+// The mark that one group made again takes the place of the old one for a group
+// that has not read it, and for one that has but did not serve it: when the
+// cleaner has removed the old one, both are handed the hour.
+func TestDeferredMarkSupersedes(t *testing.T) {
+	t.Parallel()
+	topic := testenv.Topic(t, "superseded")
+	create(t, topic, 1, restless...)
+	q, _ := open(t, topic, "")
+	mark(t, q, hour(0))
+	mark(t, q, hour(1))
+	read := join(t, q, "read", false)
+	first := await(t, read, 2)[0]
+	closeOf(t, read)
+
+	c := join(t, q, "g", false)
+	deferAll(t, c, await(t, c, 2)[0])
+	for _, m := range await(t, c, 1) {
+		c.Done(m) // this group has served it
+	}
+	<-time.After(200 * time.Millisecond) // segment.ms: what follows is another segment
+	mark(t, q, hour(2))
+	closeOf(t, c)
+	eventually(t, "the cleaner has removed the old mark", func() bool { return records(t, q) == 3 })
+
+	for _, group := range []string{"read", "new"} {
+		got := drainAll(t, q, group, nil)
+		if len(got) != 3 || got[1].Hour != hour(0) || got[1].Offset != 2 || got[1].Since != first.Time {
+			t.Errorf("group %s is handed %+v, want %s at offset 2, since %s", group, got, hour(0), first.Time)
+		}
+	}
+	if got := drainAll(t, q, "g", nil); len(got) == 0 || got[0].Hour != hour(1) {
+		t.Errorf("the group that deferred is handed %+v", got)
+	}
+}
+
 // An answer without a batch says where a log goes on, or that it ends: its last
 // batches may be gone altogether. Nothing else lets a scan pass offsets.
 func TestAnswerWithoutABatch(t *testing.T) {

@@ -1,11 +1,14 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +36,7 @@ type Consumer struct {
 	q      *Queue
 	group  string
 	drain  bool
+	slack  int64
 	log    *slog.Logger
 	client *kgo.Client
 	stop   context.CancelFunc // ends the committer
@@ -63,7 +67,7 @@ func (q *Queue) Consume(_ context.Context, group string, o dirty.Options) (dirty
 func (q *Queue) consume(group string, o dirty.Options) (*Consumer, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Consumer{
-		q: q, group: group, drain: o.Drain, log: q.log.With("topic", q.topic, "group", group),
+		q: q, group: group, drain: o.Drain, slack: cmp.Or(o.Slack, dirty.DefaultSlack), log: q.log.With("topic", q.topic, "group", group),
 		stop: stop, ended: make(chan struct{}), assigned: map[int32]*partition{},
 	}
 	client, err := q.client(
@@ -143,6 +147,10 @@ func (c *Consumer) enter(p *partition, r *kgo.Record, marks []dirty.Mark) []dirt
 		c.log.Error("kafka log went back, reading it again", "partition", r.Partition, "from", p.position, "to", r.Offset)
 		p.rewind(r.Offset)
 	}
+	if c.drain && r.Offset >= p.end {
+		p.position = r.Offset + 1 // but not the ledger's: it is left to the next consumer
+		return marks
+	}
 	m, err := markOf(r)
 	if err == nil {
 		p.take(m)
@@ -183,8 +191,32 @@ func (c *Consumer) Done(m dirty.Mark) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p := c.assigned[m.Partition]; p != nil {
-		p.ledger.Done(m.Hour, m.Offset)
+		p.ledger.Done(m)
 	}
+}
+
+// Behind implements [dirty.Consumer].
+func (c *Consumer) Behind() []dirty.Mark {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var behind []dirty.Mark
+	for _, id := range slices.Sorted(maps.Keys(c.assigned)) {
+		behind = append(behind, c.assigned[id].ledger.Behind(c.slack)...)
+	}
+	return behind
+}
+
+// Defer implements [dirty.Consumer]. The new mark of an hour may lie in another
+// partition than the old one, if partitions were added, and then be handed to
+// another member.
+func (c *Consumer) Defer(ctx context.Context, marks ...dirty.Mark) error {
+	if err := c.q.append(ctx, dirty.Again(marks)); err != nil {
+		return fmt.Errorf("defer: %w", err)
+	}
+	for _, m := range marks {
+		c.Done(m)
+	}
+	return nil
 }
 
 // Close commits the floor and leaves the group. If the commit fails, marks that

@@ -42,7 +42,7 @@ func (l *logs) logger() *slog.Logger {
 }
 
 // open opens a queue on a topic of the test's broker.
-func open(t *testing.T, topic, parameters string) (*Queue, *logs) {
+func open(t testing.TB, topic, parameters string) (*Queue, *logs) {
 	t.Helper()
 	var l logs
 	q, err := Open(t.Context(), "kafka://"+testenv.Kafka(t)+"/"+topic+"?"+parameters, l.logger())
@@ -97,7 +97,7 @@ func hour(n int) afterhours.Hour {
 }
 
 // mark marks hours or ends the test.
-func mark(t *testing.T, q *Queue, hours ...afterhours.Hour) {
+func mark(t testing.TB, q *Queue, hours ...afterhours.Hour) {
 	t.Helper()
 	if err := q.Mark(t.Context(), hours...); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func mark(t *testing.T, q *Queue, hours ...afterhours.Hour) {
 func named(q *Queue, group string) string { return group + "-" + q.topic }
 
 // join consumes; the test closes the consumer.
-func join(t *testing.T, q *Queue, group string, drain bool) *Consumer {
+func join(t testing.TB, q *Queue, group string, drain bool) *Consumer {
 	t.Helper()
 	c, err := q.consume(named(q, group), dirty.Options{Drain: drain})
 	if err != nil {
@@ -119,7 +119,7 @@ func join(t *testing.T, q *Queue, group string, drain bool) *Consumer {
 }
 
 // closeOf closes or fails the test.
-func closeOf(t *testing.T, c io.Closer) {
+func closeOf(t testing.TB, c io.Closer) {
 	t.Helper()
 	if err := c.Close(); err != nil {
 		t.Error(err)
@@ -152,7 +152,7 @@ func drainAll(t *testing.T, q *Queue, group string, each func(*Consumer, dirty.M
 }
 
 // await polls until n marks came.
-func await(t *testing.T, c *Consumer, n int) []dirty.Mark {
+func await(t testing.TB, c *Consumer, n int) []dirty.Mark {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()

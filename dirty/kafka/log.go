@@ -11,7 +11,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/dirty"
 )
 
@@ -203,11 +202,4 @@ func (q *Queue) Pending(ctx context.Context, group string) ([]dirty.Mark, error)
 		}
 	}
 	return marks, nil
-}
-
-// markOf reads a record. Its value does not matter, nor that it is null.
-func markOf(r *kgo.Record) (dirty.Mark, error) {
-	h, err := afterhours.ParseHour(string(r.Key))
-	m := afterhours.Mark{Hour: h, Time: afterhours.MicrosOf(r.Timestamp)}
-	return dirty.Mark{Mark: m, Partition: r.Partition, Offset: r.Offset}, err
 }

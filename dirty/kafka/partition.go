@@ -7,7 +7,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/dirty"
 )
 
@@ -15,7 +14,7 @@ import (
 type partition struct {
 	known     bool  // the offsets below were fetched
 	start     int64 // where reading began
-	position  int64 // there is no record below it that was not handed out
+	position  int64 // every record below it was handed out, or is none to hand out
 	end       int64 // of the log, when the partition was assigned
 	committed int64 // -1: what is committed must be replaced
 	strange   bool  // a record that is no mark was seen
@@ -26,14 +25,14 @@ type partition struct {
 }
 
 func (p *partition) take(m dirty.Mark) {
-	p.ledger.Take(m.Hour, m.Offset)
+	p.ledger.Take(m)
 	p.position = m.Offset + 1
 }
 
 // pass records that nothing has to be done for the record at offset.
 func (p *partition) pass(offset int64) {
-	p.take(dirty.Mark{Offset: offset})
-	p.ledger.Done(afterhours.Hour{}, offset)
+	p.ledger.Pass(offset)
+	p.position = offset + 1
 }
 
 // rewind begins anew at a lower offset. What is committed would hide marks once

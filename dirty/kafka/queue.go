@@ -16,10 +16,12 @@
 // # Format
 //
 // The topic has cleanup.policy=compact, message.timestamp.type=LogAppendTime and
-// no compression. A record's key is the hour's text form, its value is "{}":
-// never null, which would be a tombstone and erase the mark. The partition is
-// chosen as Java's clients choose it (murmur2 of the key), so that other tools
-// can write marks too. A key that is no hour is logged and passed over.
+// no compression. A record's key is the hour's text form. Its value is {}, or for
+// a mark that was made again {"since":1763632800000000}, in microseconds since
+// the Unix epoch: never null, which would be a tombstone and erase the mark. The
+// partition is chosen as Java's clients choose it (murmur2 of the key), so that
+// other tools can write marks too. A key that is no hour is logged and passed
+// over; a value that says nothing is no fault, since is a hint.
 //
 // # Limits
 //
@@ -60,9 +62,6 @@ const (
 	// gives up.
 	stallAfter = 2 * time.Minute
 )
-
-// value is what every mark says. Not null: that would be a tombstone.
-var value = []byte("{}")
 
 // Queue is a topic of marks. It implements [dirty.Queue].
 type Queue struct {
@@ -131,9 +130,18 @@ func (c *config) writer(t *kafkago.Transport) *kafkago.Writer {
 // all of them. It tries a few times; when ctx ends first, marks that are on
 // their way may still arrive.
 func (q *Queue) Mark(ctx context.Context, hours ...afterhours.Hour) error {
-	records := make([]kafkago.Message, len(hours))
+	marks := make([]afterhours.Mark, len(hours))
 	for i, h := range hours {
-		records[i] = kafkago.Message{Key: []byte(h.String()), Value: value}
+		marks[i].Hour = h
+	}
+	return q.append(ctx, marks)
+}
+
+// append does what Mark promises. The broker sets the times.
+func (q *Queue) append(ctx context.Context, marks []afterhours.Mark) error {
+	records := make([]kafkago.Message, len(marks))
+	for i, m := range marks {
+		records[i] = kafkago.Message{Key: []byte(m.Hour.String()), Value: encodeValue(m)}
 	}
 	err := q.writer.WriteMessages(ctx, records...)
 	if err == nil {
@@ -141,7 +149,7 @@ func (q *Queue) Mark(ctx context.Context, hours ...afterhours.Hour) error {
 	}
 	first, err := firstFault(err)
 	return fmt.Errorf("mark hour %s, one of %d, on topic %q at %s: %w",
-		hours[first], len(hours), q.topic, strings.Join(q.brokers, ","), err)
+		marks[first].Hour, len(marks), q.topic, strings.Join(q.brokers, ","), err)
 }
 
 // firstFault returns the first record that has an error, and that error.

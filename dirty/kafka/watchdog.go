@@ -57,9 +57,9 @@ func (c *Consumer) look(ctx context.Context) error {
 	return c.checkProgress(ctx)
 }
 
-// behind returns the partitions whose position is below an end, and the
+// unread returns the partitions whose position is below an end, and the
 // positions.
-func (c *Consumer) behind(end func(int32, *partition) int64) map[int32]int64 {
+func (c *Consumer) unread(end func(int32, *partition) int64) map[int32]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := map[int32]int64{}
@@ -75,7 +75,7 @@ func (c *Consumer) behind(end func(int32, *partition) int64) map[int32]int64 {
 // up to where the drain ends.
 func (c *Consumer) skipTails(ctx context.Context) {
 	ends := map[int32]int64{}
-	waiting := c.behind(func(id int32, p *partition) int64 { ends[id] = p.end; return p.end })
+	waiting := c.unread(func(id int32, p *partition) int64 { ends[id] = p.end; return p.end })
 	for id, from := range waiting {
 		if err := c.skipTo(ctx, id, from, ends[id]); err != nil && ctx.Err() == nil {
 			c.log.Debug("look at the end of a kafka log", "partition", id, "error", err.Error())
@@ -120,7 +120,7 @@ func (c *Consumer) checkProgress(ctx context.Context) error {
 	if !c.hasJoined() && w.clock >= c.q.stallAfter {
 		return fmt.Errorf("%w: group %q has assigned no partitions of topic %q for %v", dirty.ErrStalled, c.group, c.q.topic, c.q.stallAfter)
 	}
-	waiting := c.behind(func(id int32, _ *partition) int64 { return logs[id].end })
+	waiting := c.unread(func(id int32, _ *partition) int64 { return logs[id].end })
 	c.recovered(waiting)
 	for _, id := range slices.Sorted(maps.Keys(waiting)) {
 		if err := c.checkPartition(ctx, id, waiting[id], logs[id].end); err != nil {
@@ -157,7 +157,7 @@ func (c *Consumer) checkPartition(ctx context.Context, id int32, position, end i
 		c.log.Warn("look at a kafka log that does not move on", "partition", id, "error", err.Error())
 		return nil
 	}
-	if after := c.behind(func(int32, *partition) int64 { return end }); after[id] != position {
+	if after := c.unread(func(int32, *partition) int64 { return end }); after[id] != position {
 		return nil
 	}
 	return fmt.Errorf("%w: topic %q partition %d is read up to offset %d, ends at %d, and nothing came for %v",

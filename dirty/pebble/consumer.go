@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ const (
 type Consumer struct {
 	q     *Queue
 	group string
+	slack int64
 	start int64 // the floor that was committed before
 	end   int64 // no mark from here on is handed out
 
@@ -53,7 +55,10 @@ func (q *Queue) Consume(ctx context.Context, group string, o dirty.Options) (dir
 	if err != nil {
 		return nil, fmt.Errorf("consume group %q: %w", group, err)
 	}
-	c := &Consumer{q: q, group: group, start: floor, end: math.MaxInt64, position: floor, committed: floor, ended: make(chan struct{})}
+	c := &Consumer{
+		q: q, group: group, slack: cmp.Or(o.Slack, dirty.DefaultSlack), start: floor, end: math.MaxInt64,
+		ended: make(chan struct{}), position: floor, committed: floor,
+	}
 	if o.Drain {
 		c.end = q.next
 	}
@@ -99,7 +104,7 @@ func (c *Consumer) take(ctx context.Context, end int64) ([]dirty.Mark, error) {
 		return nil, fmt.Errorf("read marks of group %q: %w", c.group, err)
 	}
 	for _, m := range marks {
-		c.ledger.Take(m.Hour, m.Offset)
+		c.ledger.Take(m)
 		c.position = m.Offset + 1
 	}
 	return marks, nil
@@ -109,7 +114,26 @@ func (c *Consumer) take(ctx context.Context, end int64) ([]dirty.Mark, error) {
 func (c *Consumer) Done(m dirty.Mark) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ledger.Done(m.Hour, m.Offset)
+	c.ledger.Done(m)
+}
+
+// Behind implements [dirty.Consumer].
+func (c *Consumer) Behind() []dirty.Mark {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ledger.Behind(c.slack)
+}
+
+// Defer implements [dirty.Consumer]. The batch that appends the new marks drops
+// the old ones, so a crash leaves one or the other.
+func (c *Consumer) Defer(ctx context.Context, marks ...dirty.Mark) error {
+	if err := c.q.mark(ctx, dirty.Again(marks)); err != nil {
+		return fmt.Errorf("defer: %w", err)
+	}
+	for _, m := range marks {
+		c.Done(m)
+	}
+	return nil
 }
 
 // commitAgain commits about once a second. A commit that fails is tried again by

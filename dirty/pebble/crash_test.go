@@ -63,13 +63,18 @@ func markUntilKilled(dir string) int {
 	return 1
 }
 
-// serveUntilKilled says of each mark its offset, when it is handed out.
+// serveUntilKilled says of each mark its offset, when it is handed out. Every
+// third mark it defers, and says nothing: the hour is owed as before.
 func serveUntilKilled(q *Queue, say func(...any)) {
 	c, err := q.Consume(context.Background(), "g", dirty.Options{})
 	for err == nil {
 		var p dirty.Polled
 		p, err = c.Poll(context.Background())
 		for _, m := range p.Marks {
+			if rand.IntN(3) == 0 {
+				err = errors.Join(err, c.Defer(context.Background(), m))
+				continue
+			}
 			say("served", m.Hour, m.Offset)
 			c.Done(m)
 		}

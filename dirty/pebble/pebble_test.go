@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -102,6 +103,49 @@ func TestReopened(t *testing.T) {
 	}
 	mark(t, q, 2)
 	wantOffsets(t, stored(t, q), 0, 2, 3)
+}
+
+// poll hands out n marks.
+func poll(t *testing.T, c dirty.Consumer, n int) []dirty.Mark {
+	t.Helper()
+	p, err := c.Poll(t.Context())
+	if err != nil || len(p.Marks) != n {
+		t.Fatalf("polled %v, want %d marks, error %v", p.Marks, n, err)
+	}
+	return p.Marks
+}
+
+// TestDeferredOutlivesTheProcess shows that a deferred mark takes the place of the
+// old one in the log, and that since when its hour waits is kept on disk. The
+// queue's time is the one it is told.
+func TestDeferredOutlivesTheProcess(t *testing.T) {
+	dir, now := t.TempDir(), time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	open := func() *Queue {
+		q, err := Open(dir, Options{Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return q
+	}
+	q := open()
+	mark(t, q, 1, 2, 3)
+	c, err := q.Consume(t.Context(), "g", dirty.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := poll(t, c, 3)
+	now = now.Add(time.Hour)
+	if err := errors.Join(c.Defer(t.Context(), old[0], old[2]), c.Close(), q.Close()); err != nil {
+		t.Fatal(err)
+	}
+	q = open()
+	defer func() { _ = q.Close() }()
+	wantOffsets(t, stored(t, q), 1, 3, 4)
+	left, err := q.Pending(t.Context(), "g")
+	want := afterhours.Mark{Hour: hour(3), Time: afterhours.MicrosOf(now), Since: afterhours.MicrosOf(now.Add(-time.Hour))}
+	if err != nil || len(left) != 3 || left[2].Mark != want {
+		t.Errorf("pending %+v, want %+v last, error %v", left, want, err)
+	}
 }
 
 // TestOffsetsAreNeverReused shows that the offset after a reopening does not

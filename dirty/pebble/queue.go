@@ -6,7 +6,7 @@
 //
 // # Format
 //
-//	m offset   mark: JSON of its hour's text form and time
+//	m offset   mark: JSON of its hour's text form, its time and since when the hour waits
 //	h hour     offset of the hour's last mark, the only one that is kept
 //	n          offset of the next mark, written with each mark: none is used twice
 //	g group    the group's floor
@@ -48,19 +48,22 @@ func groupKey(name string) []byte { return append([]byte{'g'}, name...) }
 
 // markValue is what the log holds of a mark.
 type markValue struct {
-	Hour string
-	Time afterhours.Micros
+	Hour  string
+	Time  afterhours.Micros
+	Since afterhours.Micros `json:",omitempty"`
 }
 
 // Options say how a queue is opened. The zero value is ready.
 type Options struct {
-	Logger *slog.Logger // default: slog.Default
+	Logger *slog.Logger     // default: slog.Default
+	Now    func() time.Time // the time of marks; default: time.Now
 }
 
 // Queue is an open directory. It implements [dirty.Queue].
 type Queue struct {
 	db  *embedded.DB
 	log *slog.Logger
+	now func() time.Time
 
 	mu      sync.Mutex
 	next    int64           // offset of the next mark
@@ -77,11 +80,14 @@ func Open(dir string, o Options) (*Queue, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	db, err := embedded.Open(dir, "queue", format, o.Logger)
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{db: db, log: o.Logger.With("dir", dir), moved: make(chan struct{}), groups: map[string]bool{}}
+	q := &Queue{db: db, log: o.Logger.With("dir", dir), now: o.Now, moved: make(chan struct{}), groups: map[string]bool{}}
 	if q.next, err = q.offset(nextKey); err != nil {
 		return nil, errors.Join(fmt.Errorf("open embedded queue %s: %w", dir, err), db.Close())
 	}
@@ -92,27 +98,36 @@ func Open(dir string, o Options) (*Queue, error) {
 // Mark appends a mark of each hour, and drops the older marks of these hours, in
 // one synced batch.
 func (q *Queue) Mark(ctx context.Context, hours ...afterhours.Hour) error {
+	marks := make([]afterhours.Mark, len(hours))
+	for i, h := range hours {
+		marks[i].Hour = h
+	}
+	return q.mark(ctx, marks)
+}
+
+// mark does what Mark promises. It sets the times.
+func (q *Queue) mark(ctx context.Context, marks []afterhours.Mark) error {
 	_, end, err := q.db.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	for _, h := range hours {
-		if back, err := afterhours.ParseHour(h.String()); err != nil || back != h {
-			return fmt.Errorf("mark hour %q: it could not be read back", h)
+	for _, m := range marks {
+		if back, err := afterhours.ParseHour(m.Hour.String()); err != nil || back != m.Hour {
+			return fmt.Errorf("mark hour %q: it could not be read back", m.Hour)
 		}
 	}
-	if len(hours) == 0 {
+	if len(marks) == 0 {
 		return nil
 	}
-	b, next, err := q.append(hours)
+	b, next, err := q.append(marks)
 	if err != nil {
-		return fmt.Errorf("mark %d hours: %w", len(hours), err)
+		return fmt.Errorf("mark %d hours: %w", len(marks), err)
 	}
 	// The lock is not held while the disk works, so that others share the sync.
 	// A sync covers all that was appended before.
 	if err := errors.Join(b.SyncWait(), b.Close()); err != nil {
-		return fmt.Errorf("mark %d hours: %w", len(hours), err)
+		return fmt.Errorf("mark %d hours: %w", len(marks), err)
 	}
 	q.synced(next)
 	return nil
@@ -120,13 +135,13 @@ func (q *Queue) Mark(ctx context.Context, hours ...afterhours.Hour) error {
 
 // append appends the marks and returns the offset after them. The caller waits
 // for the batch to be on disk.
-func (q *Queue) append(hours []afterhours.Hour) (*pebble.Batch, int64, error) {
+func (q *Queue) append(marks []afterhours.Mark) (*pebble.Batch, int64, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b := q.db.NewIndexedBatch() // an hour may be among hours twice
-	now, next := afterhours.MicrosOf(time.Now()), q.next
-	for _, h := range hours {
-		if err := appendMark(b, markValue{h.String(), now}, next); err != nil {
+	b := q.db.NewIndexedBatch() // an hour may be among marks twice
+	now, next := afterhours.MicrosOf(q.now()), q.next
+	for _, m := range marks {
+		if err := appendMark(b, markValue{m.Hour.String(), now, m.Since}, next); err != nil {
 			return nil, 0, errors.Join(err, b.Close())
 		}
 		next++
@@ -230,7 +245,7 @@ func decodeMark(key, value []byte) (dirty.Mark, error) {
 	if err != nil {
 		return dirty.Mark{}, fmt.Errorf("decode mark %d: %w", offset, err)
 	}
-	return dirty.Mark{Mark: afterhours.Mark{Hour: h, Time: v.Time}, Offset: offset}, nil
+	return dirty.Mark{Mark: afterhours.Mark{Hour: h, Time: v.Time, Since: v.Since}, Offset: offset}, nil
 }
 
 // Close ends calls under way with an error, and releases the directory.

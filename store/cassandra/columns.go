@@ -10,6 +10,20 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
+// DeclareType implements [store.Store].
+func (s *Store) DeclareType(ctx context.Context, eventType string) error {
+	if err := s.write("INSERT INTO types (event_type) VALUES (?)", eventType).ExecContext(ctx); err != nil {
+		return fmt.Errorf("declare type %q: %w", eventType, classify(err))
+	}
+	return nil
+}
+
+// Types implements [store.Store].
+func (s *Store) Types(ctx context.Context, visit func(string) error) error {
+	return each(ctx, s.read("SELECT event_type FROM types"), "types",
+		func(eventType *string) []any { return []any{eventType} }, visit)
+}
+
 // Columns implements [store.Store].
 func (s *Store) Columns(ctx context.Context, eventType string) ([]afterhours.Column, error) {
 	return s.columns(ctx, eventType, gocql.LocalQuorum)
@@ -18,7 +32,7 @@ func (s *Store) Columns(ctx context.Context, eventType string) ([]afterhours.Col
 func (s *Store) columns(ctx context.Context, eventType string, c gocql.Consistency) ([]afterhours.Column, error) {
 	var cols []afterhours.Column
 	q := s.read("SELECT name, field, type FROM columns WHERE event_type = ?", eventType).Consistency(c)
-	err := each(ctx, q, fmt.Sprintf("read columns of %q", eventType),
+	err := each(ctx, q, fmt.Sprintf("columns of %q", eventType),
 		func(c *afterhours.Column) []any { return []any{&c.Name, &c.Field, (*string)(&c.Type)} },
 		func(c afterhours.Column) error { cols = append(cols, c); return nil })
 	if err != nil {
@@ -30,6 +44,9 @@ func (s *Store) columns(ctx context.Context, eventType string, c gocql.Consisten
 // DeclareColumns implements [store.Store]. What is missing is declared by one
 // transaction, which applies as a whole or not at all.
 func (s *Store) DeclareColumns(ctx context.Context, eventType string, cols []afterhours.Column) error {
+	if err := s.DeclareType(ctx, eventType); err != nil {
+		return err
+	}
 	for {
 		// A serial read sees every transaction that is decided.
 		declared, err := s.columns(ctx, eventType, gocql.LocalSerial)

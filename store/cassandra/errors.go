@@ -46,7 +46,8 @@ const readAttempts = 3
 func (readPolicy) Attempt(q gocql.RetryableQuery) bool { return q.Attempts() < readAttempts }
 
 func (readPolicy) GetRetryType(err error) gocql.RetryType {
-	if permanent(err) {
+	// The other replicas have the same expired rows; the reader knows a way.
+	if permanent(err) || tooManyExpired(err) {
 		return gocql.Rethrow
 	}
 	return gocql.RetryNextHost

@@ -93,7 +93,7 @@ func (m *migrator) pending(ctx context.Context) ([]migrations.Migration, error) 
 		name    string
 	}
 	q := m.session.Query("SELECT version, name FROM migrations")
-	err := each(ctx, q, "read migrations", func(r *record) []any { return []any{&r.version, &r.name} },
+	err := each(ctx, q, "migrations", func(r *record) []any { return []any{&r.version, &r.name} },
 		func(r record) error { applied[r.version] = r.name; return nil })
 	if err != nil {
 		return nil, err

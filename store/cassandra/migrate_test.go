@@ -255,6 +255,7 @@ func TestTableOptions(t *testing.T) {
 		"events":     "TimeWindowCompactionStrategy DAYS 1 LZ4Compressor 64 86400 0 NONE BLOCKING",
 		"segments":   "TimeWindowCompactionStrategy DAYS 1 LZ4Compressor 16 86400 0 ALL BLOCKING",
 		"noted":      "TimeWindowCompactionStrategy DAYS 1 LZ4Compressor 16 86400 0 ALL BLOCKING",
+		"feed":       "TimeWindowCompactionStrategy DAYS 1 LZ4Compressor 16 86400 0 ALL BLOCKING",
 		"requests":   "SizeTieredCompactionStrategy   LZ4Compressor 16 86400 0 ALL BLOCKING",
 		"stuck":      "SizeTieredCompactionStrategy   LZ4Compressor 16 86400 0 ALL BLOCKING",
 		"partitions": "LeveledCompactionStrategy   LZ4Compressor 16 864000 0 ALL BLOCKING",

@@ -9,8 +9,8 @@
 //
 //	dc   the data centre whose quorum keeps the events; at least one host of the
 //	     URL must be in it. Needed when the keyspace is replicated to several.
-//	ttl  how long rows live, such as 720h (the default). Index rows live twice
-//	     as long. It must be far longer than the compactor may ever be down.
+//	ttl  how long rows live, such as 720h (the default). Index rows, notes and the
+//	     feed live twice as long. It must be far longer than the compactor may ever be down.
 //	tls  true for TLS with verified certificates, which must hold the servers' IP
 //	     addresses. Roots are the system's, or those in the file that the
 //	     environment variable SSL_CERT_FILE names.
@@ -49,10 +49,11 @@ import (
 // Store is a keyspace. Its methods may be called by several goroutines at once.
 type Store struct {
 	session *gocql.Session
+	ttl     time.Duration // of rows
 	clock   clock
 
-	insertRow  string // statements that hold a TTL
-	insertLane string
+	// Statements that hold a TTL.
+	insertRow, insertLane, insertNote, insertPublication string
 }
 
 var _ store.Store = (*Store)(nil)
@@ -81,11 +82,17 @@ func Open(ctx context.Context, rawURL string, log *slog.Logger) (*Store, error) 
 func newStore(session *gocql.Session, ttl time.Duration) *Store {
 	seconds := int64(ttl / time.Second)
 	return &Store{
-		session:    session,
-		insertRow:  fmt.Sprintf(insertRow, seconds),
-		insertLane: fmt.Sprintf(insertLane, 2*seconds),
+		session:           session,
+		ttl:               ttl,
+		insertRow:         fmt.Sprintf(insertRow, seconds),
+		insertLane:        fmt.Sprintf(insertLane, 2*seconds),
+		insertNote:        fmt.Sprintf(insertNote, 2*seconds),
+		insertPublication: fmt.Sprintf(insertPublication, 2*seconds),
 	}
 }
+
+// TTL implements [store.Store].
+func (s *Store) TTL() time.Duration { return s.ttl }
 
 // Close releases the connections. Calls under way fail.
 func (s *Store) Close() error {

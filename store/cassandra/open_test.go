@@ -68,8 +68,13 @@ func TestSettingsHoldForAll(t *testing.T) {
 			t.Errorf("%q writes by %s", same, s.insertRow)
 		}
 	}
-	if !strings.HasSuffix(first.insertLane, " 345600") {
-		t.Errorf("index rows do not live twice as long: %s", first.insertLane)
+	for _, stmt := range []string{first.insertLane, first.insertNote, first.insertPublication} {
+		if !strings.HasSuffix(stmt, " 345600") {
+			t.Errorf("does not live twice as long: %s", stmt)
+		}
+	}
+	if ttl := first.TTL(); ttl != 48*time.Hour {
+		t.Errorf("rows are said to live %s", ttl)
 	}
 
 	// The way out works, as it is printed.

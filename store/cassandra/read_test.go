@@ -1,6 +1,7 @@
 package cassandra
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func TestRowsExpireBeforeTheirLane(t *testing.T) {
 // Stuck hours are in order of type and time, although Cassandra has its own order
 // of types.
 func TestStuckHoursInOrder(t *testing.T) {
-	ctx, s := t.Context(), open(t, testenv.Keyspace(t))
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t)).Board("lake")
 	var want []store.Stuck
 	for _, eventType := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		for _, at := range []afterhours.Micros{-1, 0, tenOClock.Start} {
@@ -76,8 +77,74 @@ func TestKnownRowsAreNotFetched(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.laneReader(tenOClock, lane, afterhours.RowSet{segment: have}, func(store.Row) error { return nil })
-		if err := r.run(ctx, 0); err != nil || r.rows != want {
+		if err := r.run(ctx); err != nil || r.rows != want {
 			t.Errorf("with rows %q: fetched %d, %v; want %d", text, r.rows, err, want)
+		}
+	}
+}
+
+// An hour's lanes come together also when they are on several pages, whatever
+// the edges of the pages, and the scan goes on where it was.
+func TestIndexPages(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t))
+	want := map[string]int{}
+	for i := range 12 {
+		h := afterhours.HourOf("purchase", afterhours.Micros(i)*3600e6)
+		for range 1 + i*i%11 {
+			want[h.String()]++
+			if err := s.PutLane(ctx, h, store.OwnLane(afterhours.NewSegment())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for page := 1; page < 70; page += 1 + page/4 {
+		got := map[string]int{}
+		err := s.index(page, func(h afterhours.Hour, lanes []store.Lane) error {
+			if got[h.String()] > 0 {
+				t.Errorf("pages of %d: %s is visited twice", page, h)
+			}
+			got[h.String()] = len(lanes)
+			return nil
+		}).run(ctx)
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("pages of %d: lanes %v, %v; want %v", page, got, err, want)
+		}
+	}
+}
+
+// The time of a publish's record starts with the publish, however late it is
+// written, and a record that is written again is the same.
+func TestFeedLivesFromPublish(t *testing.T) {
+	ctx, s := t.Context(), open(t, testenv.Keyspace(t)+"?ttl=10h")
+	p := store.Publication{Hour: tenOClock, Lineage: "lineage", Generation: 1, At: now() - 2*3600e6, Cause: "merge"}
+	for range 2 {
+		if err := s.Board("lake").PutPublications(ctx, []store.Publication{p}); err != nil {
+			t.Fatal(err)
+		}
+		var wrote int64
+		var ttl int
+		err := s.session.Query("SELECT WRITETIME(cause), TTL(cause) FROM feed").ScanContext(ctx, &wrote, &ttl)
+		if err != nil || wrote != int64(p.At) || ttl > 18*3600 || ttl < 18*3600-60 {
+			t.Errorf("written at %d for %d s, %v; want %d and 18 hours", wrote, ttl, err, p.At)
+		}
+	}
+	p.At -= 19 * 3600e6
+	if err := s.Board("lake").PutPublications(ctx, []store.Publication{p}); err != nil {
+		t.Errorf("a record that has expired already: %v", err)
+	}
+	n := 0
+	err := s.Board("lake").Feed(ctx, math.MinInt64, math.MaxInt64, func(store.Publication) error { n++; return nil })
+	if err != nil || n != 1 {
+		t.Errorf("feed of %d records, %v", n, err)
+	}
+}
+
+// Nobody's hints on a lane that many share make its pages larger.
+func TestSharedPages(t *testing.T) {
+	for _, l := range []store.Lane{{}, {Rows: 1_000, Bytes: 1_000}, {Rows: 1, Bytes: 1 << 30}} {
+		l.Name = "2026-11-20"
+		if r := (&Store{}).laneReader(tenOClock, l, nil, nil); r.page != sharedPage {
+			t.Errorf("%+v: pages of %d rows, want %d", l, r.page, sharedPage)
 		}
 	}
 }
@@ -123,5 +190,17 @@ func TestCorruptRowsAreErrors(t *testing.T) {
 	exec(t, s, s.insertLane, "purchase", "yesterday", "lane", false, int64(0), int64(0))
 	if err := s.Hours(ctx, func(afterhours.Hour) error { return nil }); err == nil || !strings.Contains(err.Error(), "yesterday") {
 		t.Errorf("hours: %v", err)
+	}
+	exec(t, s, s.insertNote, tenOClock.Type, tenOClock.Span(), "lineage", "lane", segment[:], int64(2), int64(1))
+	if notes, err := s.Notes(ctx, tenOClock, "lineage"); err == nil || !strings.Contains(err.Error(), "rows 2 to 1") {
+		t.Errorf("notes: %v, %v", notes, err)
+	}
+	exec(t, s, insertPartitionType, "lake", "purchase")
+	exec(t, s, "INSERT INTO partitions (lake, event_type, hour, settled) VALUES ('lake', 'purchase', ?, 'x')", tenOClock.Span())
+	if err := s.Board("lake").Settled(ctx, func(store.Partition) error { return nil }); err == nil || !strings.Contains(err.Error(), tenOClock.String()) {
+		t.Errorf("settled rows: %v", err)
+	}
+	if p, ok, err := s.Board("lake").Partition(ctx, tenOClock); ok || err == nil || !strings.Contains(err.Error(), tenOClock.String()) {
+		t.Errorf("partition: %+v, %v", p, err)
 	}
 }

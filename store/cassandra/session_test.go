@@ -33,6 +33,7 @@ func TestSessionDefaults(t *testing.T) {
 		"connections":        {c.NumConns, 2},
 		"request timeout":    {c.Timeout, requestTimeout},
 		"write timeout":      {c.WriteTimeout, requestTimeout},
+		"coalescing":         {c.WriteCoalesceWaitTime, time.Duration(0)},
 		"connect timeout":    {c.ConnectTimeout, connectTimeout},
 		"skipping metadata":  {c.DisableSkipMetadata, false},
 		"host policy":        {fmt.Sprintf("%T", c.PoolConfig.HostSelectionPolicy), "*gocql.tokenAwareHostPolicy"},

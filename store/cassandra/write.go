@@ -15,22 +15,13 @@ import (
 const (
 	insertRow  = "INSERT INTO events (event_type, hour, lane, segment, seq, event) VALUES (?, ?, ?, ?, ?, ?) USING TTL %d"
 	insertLane = "INSERT INTO segments (event_type, hour, lane, closed, rows, bytes) VALUES (?, ?, ?, ?, ?, ?) USING TTL %d"
+	insertNote = "INSERT INTO noted (event_type, hour, lineage, lane, segment, lo, hi) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL %d"
 )
 
 // write prepares a statement that changes something. It may be repeated, but by
 // the caller: there is no retry policy.
 func (s *Store) write(stmt string, args ...any) *gocql.Query {
 	return s.session.Query(stmt, args...).Idempotent(true).RetryPolicy(nil).WithTimestamp(s.clock.next())
-}
-
-// PutLane implements [store.Store]. Later calls win over earlier ones, so that
-// no renewal that arrives late opens a closed lane.
-func (s *Store) PutLane(ctx context.Context, h afterhours.Hour, l store.Lane) error {
-	err := s.write(s.insertLane, h.Type, h.Span(), l.Name, l.Closed, l.Rows, l.Bytes).ExecContext(ctx)
-	if err != nil {
-		return fmt.Errorf("put lane %s of %s: %w", l.Name, h, classify(err))
-	}
-	return nil
 }
 
 // Append implements [store.Store] by a batch that is one mutation of one

@@ -14,12 +14,17 @@ import (
 type table byte
 
 const (
-	laneTable      table = 'l' // hour, lane name
-	rowTable       table = 'r' // hour, lane name, segment, seq
-	columnTable    table = 'c' // event type, column name
-	requestTable   table = 'q' // hour, request ID
-	partitionTable table = 'p' // hour
-	stuckTable     table = 's' // hour
+	laneTable        table = 'l' // hour, lane name
+	rowTable         table = 'r' // hour, lane name, segment, seq
+	noteTable        table = 'n' // hour, lineage, lane name, segment, first, last
+	typeTable        table = 't' // event type
+	columnTable      table = 'c' // event type, column name
+	requestTable     table = 'q' // lake, hour, request ID
+	partitionTable   table = 'p' // lake, hour
+	stuckTable       table = 'x' // lake, hour
+	publicationTable table = 'f' // lake, time, hour, lineage, generation
+	sweptTable       table = 'w' // lake
+	settingTable     table = 's' // setting name
 )
 
 // rowIDSize is the length of what names a row within its lane.
@@ -65,15 +70,38 @@ func cutString(key []byte) (s string, rest []byte, err error) {
 	}
 }
 
-func typeKey(t table, eventType string) []byte {
-	return appendString([]byte{byte(t)}, eventType)
+// nameKey is a key that begins with a name: an event type, a lake or a setting.
+func nameKey(t table, name string) []byte {
+	return appendString([]byte{byte(t)}, name)
 }
 
-// hourKey flips the sign of the time, so that hours before 1970 come first.
+// hourKey is a key that begins with an hour.
 func hourKey(t table, h afterhours.Hour) []byte {
-	key := typeKey(t, h.Type)
-	key = binary.BigEndian.AppendUint64(key, uint64(h.Start)^1<<63)
+	return appendHour([]byte{byte(t)}, h)
+}
+
+// lakeKey is a key that begins with a lake and an hour.
+func lakeKey(t table, lake string, h afterhours.Hour) []byte {
+	return appendHour(nameKey(t, lake), h)
+}
+
+func appendHour(key []byte, h afterhours.Hour) []byte {
+	key = appendString(key, h.Type)
+	key = appendInt(key, int64(h.Start))
 	return append(key, byte(h.Width))
+}
+
+// appendInt flips the sign, so that what is negative comes first.
+func appendInt(key []byte, n int64) []byte {
+	return binary.BigEndian.AppendUint64(key, uint64(n)^1<<63)
+}
+
+// cutInt reads what appendInt wrote and returns the rest.
+func cutInt(key []byte) (n int64, rest []byte, err error) {
+	if len(key) < 8 {
+		return 0, nil, errKey
+	}
+	return int64(binary.BigEndian.Uint64(key) ^ 1<<63), key[8:], nil
 }
 
 // laneKey is an index row's key, or what a lane's row keys begin with.
@@ -86,18 +114,18 @@ func appendRowID(key []byte, id afterhours.RowID) []byte {
 	return binary.BigEndian.AppendUint32(key, id.Seq)
 }
 
-// cutHour reads an hour from a key of any table that has one.
+// cutHour reads the hour that a key begins with.
 func cutHour(key []byte) (h afterhours.Hour, rest []byte, err error) {
 	if len(key) == 0 {
 		return h, nil, errKey
 	}
 	h.Type, rest, err = cutString(key[1:])
-	if err != nil || len(rest) < 9 {
+	if err != nil || len(rest) < 8+1 {
 		return h, nil, fmt.Errorf("%w: %q", errKey, key)
 	}
-	h.Start = afterhours.Micros(binary.BigEndian.Uint64(rest) ^ 1<<63)
-	h.Width = afterhours.Width(rest[8])
-	return h, rest[9:], nil
+	start, rest, err := cutInt(rest)
+	h.Start, h.Width = afterhours.Micros(start), afterhours.Width(rest[0])
+	return h, rest[1:], err
 }
 
 // cutRowID reads what appendRowID wrote, and nothing more.

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
 )
 
 // place is what a row's key says.
@@ -102,6 +103,49 @@ func FuzzCutHour(f *testing.F) {
 		}
 		if back := append(hourKey(table(key[0]), h), rest...); !bytes.Equal(back, key) {
 			t.Errorf("key %x was read as %+v, whose key is %x", key, h, back)
+		}
+	})
+}
+
+// TestFeedOrder shows that a lake's publications lie in order of time, apart from
+// other lakes', and that a time's key comes before all that happened then.
+func TestFeedOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lakes, ats := [2]string{}, [2]afterhours.Micros{}
+		var keys [2][]byte
+		for i := range keys {
+			p := places.Draw(t, "place")
+			lakes[i], ats[i] = p.lane, p.hour.Start
+			generation := rapid.Int64().Draw(t, "generation")
+			keys[i] = publicationKey(lakes[i], store.Publication{Hour: p.hour, Lineage: p.lane, Generation: generation, At: ats[i]})
+		}
+		if want := cmp.Or(strings.Compare(lakes[0], lakes[1]), cmp.Compare(ats[0], ats[1])); want != 0 && bytes.Compare(keys[0], keys[1]) != want {
+			t.Fatalf("keys %x and %x do not compare as %d", keys[0], keys[1], want)
+		}
+		from := feedKey(lakes[0], ats[0])
+		if got, want := bytes.Compare(keys[1], from) >= 0, cmp.Or(strings.Compare(lakes[1], lakes[0]), cmp.Compare(ats[1], ats[0])) >= 0; got != want {
+			t.Fatalf("key %x is at or after %x: %v", keys[1], from, got)
+		}
+	})
+}
+
+// TestLaneRecord shows that a lane record is read back as it was stored, and that
+// a damaged one is an error.
+func TestLaneRecord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := laneRecord{
+			Listed: rapid.Bool().Draw(t, "listed"), Closed: rapid.Bool().Draw(t, "closed"), Purged: rapid.Bool().Draw(t, "purged"),
+			Put: afterhours.Micros(rapid.Int64().Draw(t, "put")), Newest: afterhours.Micros(rapid.Int64().Draw(t, "newest")),
+			Rows: rapid.Int64().Draw(t, "rows"), Bytes: rapid.Int64().Draw(t, "bytes"),
+		}
+		value := r.encode()
+		if back, err := decodeLane(value); err != nil || back != r {
+			t.Fatalf("%+v was read as %+v, error %v", r, back, err)
+		}
+		for _, damaged := range [][]byte{value[:rapid.IntRange(0, len(value)-1).Draw(t, "cut")], append(value, 0), {255, 0, 0, 0, 0}} {
+			if back, err := decodeLane(damaged); err == nil {
+				t.Fatalf("%x was read as %+v", damaged, back)
+			}
 		}
 	})
 }

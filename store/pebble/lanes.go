@@ -2,9 +2,7 @@ package pebble
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"time"
+	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,120 +10,111 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
-// sweepEvery is how often expired lanes are looked for.
-const sweepEvery = time.Hour
-
-// laneValue is an index row's value.
-type laneValue struct {
-	store.Lane
-	Put afterhours.Micros // when its time started
-}
-
-// oldest returns the instant whose writes expire now.
-func (s *Store) oldest(ttl afterhours.Micros) afterhours.Micros {
-	return afterhours.MicrosOf(s.now()) - ttl
-}
-
 // PutLane writes the index row and starts its time.
 func (s *Store) PutLane(ctx context.Context, h afterhours.Hour, l store.Lane) error {
-	s.lanes.RLock()
-	defer s.lanes.RUnlock()
-	return s.put(ctx, laneKey(laneTable, h, l.Name), laneValue{l, afterhours.MicrosOf(s.now())})
+	_, end, err := s.db.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	b := s.db.NewBatch()
+	defer b.Close()
+	err = s.applyLane(laneKey(laneTable, h, l.Name), b, func(r *laneRecord) {
+		now := s.micros()
+		r.Listed, r.Closed, r.Rows, r.Bytes, r.Put = true, l.Closed, l.Rows, l.Bytes, now
+		r.cover(now)
+	})
+	if err != nil {
+		return err
+	}
+	return b.SyncWait()
+}
+
+// applyLane changes a lane's record, a new one if there is none, and applies it
+// together with what is in the batch. The caller waits for the sync.
+func (s *Store) applyLane(key []byte, b *pebble.Batch, change func(r *laneRecord)) error {
+	s.expiring.Lock()
+	defer s.expiring.Unlock()
+	r, _, err := s.laneRecord(key)
+	if err != nil {
+		return err
+	}
+	change(&r)
+	if err := b.Set(key, r.encode(), nil); err != nil {
+		return err
+	}
+	return s.db.ApplyNoSyncWait(b, pebble.Sync)
+}
+
+// laneRecord reads one lane's record, and false if there is none.
+func (s *Store) laneRecord(key []byte) (r laneRecord, ok bool, err error) {
+	err = s.value(key, func(value []byte) error {
+		ok = true
+		r, err = decodeLane(value)
+		return err
+	})
+	return r, ok, err
 }
 
 // Lanes returns the index rows of an hour that have not expired.
-func (s *Store) Lanes(ctx context.Context, h afterhours.Hour) ([]store.Lane, error) {
-	var lanes []store.Lane
-	oldest := s.oldest(2 * s.ttl)
-	err := each(ctx, s, hourKey(laneTable, h), func(_ []byte, v laneValue) error {
-		if v.Put > oldest {
-			lanes = append(lanes, v.Lane)
-		}
-		return nil
+func (s *Store) Lanes(ctx context.Context, h afterhours.Hour) (lanes []store.Lane, err error) {
+	hour := hourKey(laneTable, h)
+	err = s.eachLane(ctx, hour, func(_ afterhours.Hour, l store.Lane) ([]byte, error) {
+		lanes = append(lanes, l)
+		return nil, nil
 	})
 	return lanes, err
 }
 
 // Hours visits the hours that have an index row which has not expired, in order.
 func (s *Store) Hours(ctx context.Context, visit func(afterhours.Hour) error) error {
-	oldest := s.oldest(2 * s.ttl)
-	return s.scan(ctx, []byte{byte(laneTable)}, func(key, value []byte) ([]byte, error) {
-		var v laneValue
-		if err := json.Unmarshal(value, &v); err != nil {
-			return nil, err
-		}
-		if v.Put <= oldest {
-			return nil, nil
-		}
-		h, _, err := cutHour(key)
-		if err != nil {
-			return nil, err
-		}
+	return s.eachLane(ctx, []byte{byte(laneTable)}, func(h afterhours.Hour, _ store.Lane) ([]byte, error) {
 		return after(hourKey(laneTable, h)), visit(h)
 	})
 }
 
-// sweepHourly deletes what has expired, until the store is closed.
-func (s *Store) sweepHourly() {
-	defer close(s.swept)
-	ctx := s.db.Lifetime()
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("delete expired lanes, will be tried again", "error", err.Error())
+// Index visits the hours that have index rows which have not expired, in order,
+// with these.
+func (s *Store) Index(ctx context.Context, visit func(afterhours.Hour, []store.Lane) error) error {
+	var hour afterhours.Hour
+	var lanes []store.Lane
+	err := s.eachLane(ctx, []byte{byte(laneTable)}, func(h afterhours.Hour, l store.Lane) ([]byte, error) {
+		if h != hour && len(lanes) > 0 {
+			whole := lanes
+			lanes = nil // the visitor may keep them
+			if err := visit(hour, whole); err != nil {
+				return nil, err
+			}
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// sweep deletes the lanes whose index row has expired.
-func (s *Store) sweep(ctx context.Context) error {
-	oldest := s.oldest(2 * s.ttl)
-	return each(ctx, s, []byte{byte(laneTable)}, func(key []byte, v laneValue) error {
-		if v.Put > oldest {
-			return nil
-		}
-		return s.deleteLane(ctx, key)
+		hour, lanes = h, append(lanes, l)
+		return nil, nil
 	})
-}
-
-// deleteLane deletes an index row and its lane's rows in one batch, so that a
-// crash leaves both or none. It looks again first: the lane may have been put
-// anew, or have rows that came before it was.
-func (s *Store) deleteLane(ctx context.Context, key []byte) error {
-	s.lanes.Lock()
-	defer s.lanes.Unlock()
-	rows := append([]byte{byte(rowTable)}, key[1:]...) // the keys differ in nothing else
-	live, err := s.live(ctx, key, rows)
-	if err != nil || live {
+	if err != nil || len(lanes) == 0 {
 		return err
 	}
-	b := s.db.NewBatch()
-	defer b.Close()
-	return errors.Join(b.DeleteRange(rows, after(rows), nil), b.Delete(key, nil), b.Commit(pebble.NoSync))
+	return visit(hour, lanes)
 }
 
-// live reports whether a lane's index row or any of its rows has not expired.
-func (s *Store) live(ctx context.Context, key, rows []byte) (bool, error) {
-	live, oldest := false, s.oldest(s.ttl)
-	err := s.scan(ctx, rows, func(_, value []byte) ([]byte, error) {
-		wrote, _, err := cutWritten(value)
-		if live = wrote > oldest; live {
-			return after(rows), err
+// eachLane visits the index rows whose keys begin with prefix and that have not
+// expired, in order. The visitor may return a later key to go on from.
+func (s *Store) eachLane(ctx context.Context, prefix []byte, visit func(afterhours.Hour, store.Lane) (seek []byte, err error)) error {
+	expired := s.expired()
+	return s.scan(ctx, prefix, after(prefix), func(key, value []byte) ([]byte, error) {
+		r, err := decodeLane(value)
+		if err != nil {
+			return nil, fmt.Errorf("value of key %q: %w", key, err)
 		}
-		return nil, err
+		if !r.isListed(expired) {
+			return nil, nil
+		}
+		h, rest, err := cutHour(key)
+		if err != nil {
+			return nil, err
+		}
+		l := store.Lane{Closed: r.Closed, Rows: r.Rows, Bytes: r.Bytes, Until: r.Newest + s.lifetime()}
+		if l.Name, _, err = cutString(rest); err != nil {
+			return nil, err
+		}
+		return visit(h, l)
 	})
-	if err != nil || live {
-		return live, err
-	}
-	err = each(ctx, s, key, func(_ []byte, v laneValue) error {
-		live = v.Put > oldest-s.ttl
-		return nil
-	})
-	return live, err
 }

@@ -110,7 +110,7 @@ func countHours(t *testing.T, s *Store) int {
 func countKeys(t *testing.T, s *Store, table table) int {
 	t.Helper()
 	n := 0
-	if err := s.scan(t.Context(), []byte{byte(table)}, func(_, _ []byte) ([]byte, error) { n++; return nil, nil }); err != nil {
+	if err := s.scan(t.Context(), []byte{byte(table)}, []byte{byte(table) + 1}, func(_, _ []byte) ([]byte, error) { n++; return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -130,162 +130,11 @@ func TestReopened(t *testing.T) {
 	if n := countRows(t, s, l); n != 500 {
 		t.Errorf("%d rows, want 500", n)
 	}
-	if got := lanes(t, s); !slices.Equal(got, []store.Lane{l}) {
+	if got := lanes(t, s); len(got) != 1 || got[0].Until == 0 || got[0].Rows != 500 || !got[0].Closed {
 		t.Errorf("lanes %v, want %v", got, l)
 	}
 	if got, err := s.Columns(t.Context(), "purchase"); err != nil || !slices.Equal(got, cols) {
 		t.Errorf("columns %v, want %v, error %v", got, cols, err)
-	}
-}
-
-// TestRowsExpire shows that a row is read until its TTL has passed since it was
-// written, even when its lane is renewed.
-func TestRowsExpire(t *testing.T) {
-	c := newClock()
-	s := open(t, t.TempDir(), Options{TTL: 10 * time.Hour, Now: c.Now})
-	l := fill(t, s, c.micros(), 3)
-	c.pass(time.Hour)
-	late := numbered(afterhours.NewSegment(), 2)
-	if err := s.Append(t.Context(), testHour, l.Name, c.micros(), late); err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		pass time.Duration
-		want int
-	}{{0, 5}, {9*time.Hour - time.Microsecond, 5}, {time.Microsecond, 2}, {time.Hour - time.Microsecond, 2}, {time.Microsecond, 0}} {
-		c.pass(step.pass)
-		if err := s.PutLane(t.Context(), testHour, l); err != nil {
-			t.Fatal(err)
-		}
-		if n := countRows(t, s, l); n != step.want {
-			t.Errorf("at %s: %d rows, want %d", c.Now().UTC(), n, step.want)
-		}
-	}
-}
-
-// TestClosedLaneOutlivesItsRows shows that an hour whose rows have expired still
-// has its closed lane, with its exact number of rows, for as long again.
-func TestClosedLaneOutlivesItsRows(t *testing.T) {
-	c := newClock()
-	s := open(t, t.TempDir(), Options{TTL: 10 * time.Hour, Now: c.Now})
-	l := fill(t, s, c.micros(), 3)
-	l.Closed, l.Rows = true, 3
-	if err := s.PutLane(t.Context(), testHour, l); err != nil {
-		t.Fatal(err)
-	}
-	c.pass(20*time.Hour - time.Microsecond)
-	if err := s.sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := lanes(t, s); !slices.Equal(got, []store.Lane{l}) || countHours(t, s) != 1 || countRows(t, s, l) != 0 {
-		t.Errorf("lanes %v, want %v in one hour, without rows", got, l)
-	}
-	c.pass(time.Microsecond)
-	if got := lanes(t, s); len(got) != 0 || countHours(t, s) != 0 {
-		t.Errorf("lanes %v in %d hours, want none", got, countHours(t, s))
-	}
-}
-
-// TestSweep shows that exactly the lanes whose index row has expired are
-// deleted, with their rows.
-func TestSweep(t *testing.T) {
-	c := newClock()
-	s := open(t, t.TempDir(), Options{TTL: 10 * time.Hour, Now: c.Now})
-	old := c.micros()
-	fill(t, s, old, 100)
-	renewed := fill(t, s, old, 10)
-	c.pass(time.Hour)
-	fill(t, s, c.micros(), 7)
-	if err := s.PutLane(t.Context(), testHour, renewed); err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		pass        time.Duration
-		lanes, rows int
-	}{{19*time.Hour - 1000, 3, 117}, {1000, 2, 17}, {time.Hour, 0, 0}} {
-		c.pass(step.pass)
-		if err := s.sweep(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if l, r := countKeys(t, s, laneTable), countKeys(t, s, rowTable); l != step.lanes || r != step.rows {
-			t.Errorf("at %s: %d lanes and %d rows are stored, want %d and %d", c.Now().UTC(), l, r, step.lanes, step.rows)
-		}
-	}
-}
-
-// TestSweepAtOpen shows that nobody has to ask for it.
-func TestSweepAtOpen(t *testing.T) {
-	dir, c := t.TempDir(), newClock()
-	s := open(t, dir, Options{TTL: time.Hour, Now: c.Now})
-	fill(t, s, c.micros(), 100)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	c.pass(2 * time.Hour)
-	s = open(t, dir, Options{TTL: time.Hour, Now: c.Now})
-	for start := time.Now(); countKeys(t, s, rowTable) > 0; time.Sleep(time.Millisecond) {
-		if time.Since(start) > time.Minute {
-			t.Fatal("expired rows are still there after a minute")
-		}
-	}
-}
-
-// TestSweepSparesTheLiving shows that a lane which has expired, but is being
-// written again, keeps its rows: they may be stored before the lane is.
-func TestSweepSparesTheLiving(t *testing.T) {
-	c := newClock()
-	s := open(t, t.TempDir(), Options{TTL: 10 * time.Hour, Now: c.Now})
-	l := fill(t, s, c.micros(), 3)
-	c.pass(1000 * time.Hour)
-	fresh := numbered(afterhours.NewSegment(), 5)
-	if err := errors.Join(s.Append(t.Context(), testHour, l.Name, c.micros(), fresh), s.sweep(t.Context()), s.PutLane(t.Context(), testHour, l)); err != nil {
-		t.Fatal(err)
-	}
-	if n := countRows(t, s, l); n != 5 {
-		t.Errorf("%d rows, want 5", n)
-	}
-}
-
-// TestSweepWhileWriting lets lanes expire and be renewed while the sweeper runs:
-// what was put again before its rows were acknowledged must stay.
-func TestSweepWhileWriting(t *testing.T) {
-	c := newClock()
-	s := open(t, t.TempDir(), Options{TTL: time.Hour, Now: c.Now})
-	l := fill(t, s, c.micros(), 1)
-	stop, swept := make(chan struct{}), make(chan error, 1)
-	go func() {
-		var err error
-		for err == nil {
-			select {
-			case <-stop:
-				swept <- nil
-				return
-			default:
-				err = s.sweep(t.Context())
-			}
-		}
-		swept <- err
-	}()
-	for range 50 {
-		c.pass(3 * time.Hour)
-		seg, wrote := afterhours.NewSegment(), c.micros()
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if err := s.PutLane(t.Context(), testHour, l); err != nil {
-				t.Error(err)
-			}
-		})
-		if err := s.Append(t.Context(), testHour, l.Name, wrote, numbered(seg, 3)); err != nil {
-			t.Error(err)
-		}
-		wg.Wait()
-		if n := countRows(t, s, l); n != 3 || len(lanes(t, s)) != 1 {
-			t.Fatalf("%d rows in lanes %v, want 3 in one", n, lanes(t, s))
-		}
-	}
-	close(stop)
-	if err := <-swept; err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -9,25 +9,34 @@
 // the bytes 0 1, with every 0 in them written as 0 255: this keeps the order of
 // the parts, and no two keys run into each other whatever the names are.
 //
-//	l type start width lane              index row
-//	r type start width lane segment seq  row
-//	c type column                        declared column
-//	q type start width request           request
-//	p type start width                   partition
-//	s type start width                   stuck hour
+//	l type start width lane                   lane record: the index row, and what the sweeper must know
+//	r type start width lane segment seq       row
+//	n type start width lineage lane segment first last   note
+//	t type                                    declared type
+//	c type column                             declared column
+//	q lake type start width request           request
+//	p lake type start width                   partition
+//	x lake type start width                   stuck hour
+//	f lake at type start width lineage generation   publication
+//	w lake                                    when the last complete sweep began
+//	s name                                    setting
 //
-// start is the hour's first microsecond, 8 bytes, big endian, with the sign bit
-// flipped; width is one byte, the segment 16, seq 4, big endian. So rows lie in
-// the order (hour, lane, segment, seq). A row's value is the varint of when it
-// was written, then the event as [store.AppendEvent] encodes it. All other
-// values are the JSON of the contract's types, whose field names thereby are part
-// of the format.
+// start is the hour's first microsecond, at a publication's time, generation its
+// number: 8 bytes, big endian, with the sign bit flipped. width is one byte, the
+// segment 16, seq, first and last 4, big endian. So rows lie in the order (hour,
+// lane, segment, seq). A row's value is the varint of when it was written, then
+// the event as [store.AppendEvent] encodes it; of a lane record see laneRecord. All
+// other values are the JSON of the contract's types, whose field names thereby
+// are part of the format.
 //
 // # Expiry
 //
-// Values tell when they were written, and what has expired is passed over: the
-// TTL is the reader's, and nothing is written anew when it changes. About once
-// an hour, lanes whose index row has expired are deleted as a range.
+// Values tell when they were written, and what has expired is passed over by all
+// who read. About once an hour the sweeper deletes it: the rows of a lane all at
+// once, when the newest has expired.
+//
+// No row is stored whose lane record does not cover it, even when the lane is put
+// later than its rows or never. So the sweeper reads lane records and no rows.
 //
 // # Limits
 //
@@ -36,14 +45,11 @@
 package pebble
 
 import (
-	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/internal/embedded"
@@ -51,22 +57,26 @@ import (
 )
 
 // format is that of the keys and values above.
-const format = 1
+const format = 2
 
-// DefaultTTL is how long rows are kept unless Options say otherwise.
+// DefaultTTL is how long a new store keeps rows unless Options say otherwise.
 const DefaultTTL = 30 * 24 * time.Hour
 
 // Options say how a store is opened. The zero value is ready.
 type Options struct {
-	TTL    time.Duration    // of rows, twice that of index rows; default: DefaultTTL
-	Now    func() time.Time // when rows expire and lanes are put; default: time.Now
+	// TTL is how long rows live. It is recorded when the store is made, and a
+	// store that was made with another is not opened. 0 stands for what is
+	// recorded, and in a new store for DefaultTTL.
+	TTL time.Duration
+
+	Now    func() time.Time // the clock of expiry; default: time.Now
 	Logger *slog.Logger     // default: slog.Default
 }
 
 // Store is an open directory. It implements [store.Store].
 type Store struct {
 	db  *embedded.DB
-	ttl afterhours.Micros
+	ttl time.Duration
 	now func() time.Time
 	log *slog.Logger
 
@@ -74,11 +84,13 @@ type Store struct {
 	// before what follows from it is written.
 	columns sync.Mutex
 
-	// lanes is held, shared, while lanes and rows are written, and alone while
-	// an expired lane is deleted: it could be renewed in between.
-	lanes sync.RWMutex
+	// expiring is held alone while a lane record is changed or what has expired
+	// is deleted, and shared while what can expire is written. It is not held
+	// while the disk syncs.
+	expiring sync.RWMutex
 
-	swept chan struct{} // closed when the sweeper has ended
+	sweeping sync.Mutex    // held by a sweep: two would do the same
+	swept    chan struct{} // closed when the sweeper has ended
 }
 
 var _ store.Store = (*Store)(nil)
@@ -86,9 +98,6 @@ var _ store.Store = (*Store)(nil)
 // Open opens the store in dir, and makes the directory if there is none. The
 // caller must close it.
 func Open(dir string, o Options) (*Store, error) {
-	if o.TTL <= 0 {
-		o.TTL = DefaultTTL
-	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -99,13 +108,28 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		db: db, ttl: afterhours.Micros(o.TTL.Microseconds()), now: o.Now, log: o.Logger.With("dir", dir),
-		swept: make(chan struct{}),
+	s := &Store{db: db, now: o.Now, log: o.Logger.With("dir", dir), swept: make(chan struct{})}
+	if s.ttl, err = s.settleTTL(o.TTL); err != nil {
+		return nil, errors.Join(fmt.Errorf("open embedded store %s: %w", dir, err), db.Close())
 	}
 	go s.sweepHourly()
 	return s, nil
 }
+
+// TTL returns how long rows live.
+func (s *Store) TTL() time.Duration { return s.ttl }
+
+// micros returns the time.
+func (s *Store) micros() afterhours.Micros { return afterhours.MicrosOf(s.now()) }
+
+// expiredRows returns the instant at and before which rows were written that have
+// expired now.
+func (s *Store) expiredRows() afterhours.Micros { return s.micros() - s.lifetime() }
+
+// expired is expiredRows for all that lives twice as long.
+func (s *Store) expired() afterhours.Micros { return s.micros() - 2*s.lifetime() }
+
+func (s *Store) lifetime() afterhours.Micros { return afterhours.Micros(s.ttl.Microseconds()) }
 
 // Close ends calls under way with an error, and releases the directory.
 func (s *Store) Close() error {
@@ -115,78 +139,4 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close embedded store: %w", err)
 	}
 	return nil
-}
-
-// put writes one key, synced, as JSON.
-func (s *Store) put(ctx context.Context, key []byte, v any) error {
-	_, end, err := s.db.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return s.db.Set(key, b, pebble.Sync)
-}
-
-// remove deletes one key, synced.
-func (s *Store) remove(ctx context.Context, key []byte) error {
-	_, end, err := s.db.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	return s.db.Delete(key, pebble.Sync)
-}
-
-// each visits the keys that begin with prefix, in order, with their JSON values.
-func each[T any](ctx context.Context, s *Store, prefix []byte, visit func(key []byte, v T) error) error {
-	return s.scan(ctx, prefix, func(key, value []byte) ([]byte, error) {
-		var v T
-		if err := json.Unmarshal(value, &v); err != nil {
-			return nil, fmt.Errorf("decode value of key %q: %w", key, err)
-		}
-		return nil, visit(key, v)
-	})
-}
-
-// scan visits the keys that begin with prefix, in order. The visitor may return
-// a later key to go on from instead of the next; key and value are its own only
-// until it returns. Only when scan returned nil was no key left.
-func (s *Store) scan(ctx context.Context, prefix []byte, visit func(key, value []byte) (seek []byte, err error)) (err error) {
-	ctx, end, err := s.db.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer end()
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := it.Close(); err == nil { // the visitor's error is returned as it is
-			err = e
-		}
-	}()
-	for ok := it.First(); ok; {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		seek, err := visit(it.Key(), value)
-		switch {
-		case err != nil:
-			return err
-		case seek != nil:
-			ok = it.SeekGE(seek)
-		default:
-			ok = it.Next()
-		}
-	}
-	return it.Error()
 }

@@ -16,8 +16,7 @@ import (
 // nothing that was acknowledged before a reading began may be missing from it.
 func atOnce(t *testing.T, s suite) {
 	const writers, batches, size = 6, 20, 50
-	h, shared := hour(s.Type, "2026-11-20T10"), store.Lane{Name: "2026-11-21"}
-	check(t, s.PutLane(t.Context(), h, shared))
+	h, shared := hour(s.Type, "2026-11-20T10"), store.SharedLane(today())
 	var wg sync.WaitGroup
 	segs := segments(writers)
 	for i, seg := range segs {
@@ -78,35 +77,46 @@ func cancelledCalls(t *testing.T, s suite) {
 	lane := store.OwnLane(seg)
 	check(t, s.PutLane(t.Context(), h, lane))
 	write(t, s, h, lane.Name, numbered(h, seg, 0, 10))
-	check(t, s.PutStuck(t.Context(), store.Stuck{Hour: h}))
-	check(t, s.PutPartition(t.Context(), store.Partition{Hour: h}))
+	check(t, s.board.PutStuck(t.Context(), store.Stuck{Hour: h}))
+	check(t, s.board.PutPartition(t.Context(), store.Partition{Hour: h}))
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, call := range map[string]func() error{
-		"PutLane":  func() error { return s.PutLane(ctx, h, lane) },
-		"Append":   func() error { return s.Append(ctx, h, lane.Name, now(), numbered(h, seg, 10, 1)) },
-		"Lanes":    func() error { _, err := s.Lanes(ctx, h); return err },
-		"ReadRows": func() error { return s.ReadRows(ctx, h, lane, nil, func(store.Row) error { return nil }) },
-		"Hours":    func() error { return s.Hours(ctx, func(afterhours.Hour) error { return nil }) },
+		"PutLane":     func() error { return s.PutLane(ctx, h, lane) },
+		"Append":      func() error { return s.Append(ctx, h, lane.Name, now(), numbered(h, seg, 10, 1)) },
+		"Lanes":       func() error { _, err := s.Lanes(ctx, h); return err },
+		"ReadRows":    func() error { return s.ReadRows(ctx, h, lane, nil, func(store.Row) error { return nil }) },
+		"Hours":       func() error { return s.Hours(ctx, func(afterhours.Hour) error { return nil }) },
+		"Index":       func() error { return s.Index(ctx, func(afterhours.Hour, []store.Lane) error { return nil }) },
+		"PutNotes":    func() error { return s.PutNotes(ctx, h, "lineage", []store.Note{{Lane: lane.Name, Segment: seg}}) },
+		"Notes":       func() error { _, err := s.Notes(ctx, h, "lineage"); return err },
+		"DeclareType": func() error { return s.DeclareType(ctx, s.Type) },
+		"Types":       func() error { return s.Types(ctx, func(string) error { return nil }) },
 		"DeclareColumns": func() error {
 			return s.DeclareColumns(ctx, s.Type, []afterhours.Column{{Name: "c", Field: "f", Type: afterhours.String}})
 		},
-		"Columns":       func() error { _, err := s.Columns(ctx, s.Type); return err },
-		"PutRequest":    func() error { return s.PutRequest(ctx, store.Request{Hour: h, ID: "r"}) },
-		"Requests":      func() error { _, err := s.Requests(ctx, h); return err },
-		"DeleteRequest": func() error { return s.DeleteRequest(ctx, store.Request{Hour: h, ID: "r"}) },
-		"PutPartition":  func() error { return s.PutPartition(ctx, store.Partition{Hour: h}) },
-		"Partitions":    func() error { return s.Partitions(ctx, func(store.Partition) error { return nil }) },
-		"PutStuck":      func() error { return s.PutStuck(ctx, store.Stuck{Hour: h}) },
-		"StuckHours":    func() error { _, err := s.StuckHours(ctx); return err },
-		"ClearStuck":    func() error { return s.ClearStuck(ctx, h) },
+		"Columns":         func() error { _, err := s.Columns(ctx, s.Type); return err },
+		"PutRequest":      func() error { return s.board.PutRequest(ctx, store.Request{Hour: h, ID: "r"}) },
+		"Requests":        func() error { _, err := s.board.Requests(ctx, h); return err },
+		"DeleteRequest":   func() error { return s.board.DeleteRequest(ctx, store.Request{Hour: h, ID: "r"}) },
+		"PutPartition":    func() error { return s.board.PutPartition(ctx, store.Partition{Hour: h}) },
+		"Partition":       func() error { _, _, err := s.board.Partition(ctx, h); return err },
+		"Partitions":      func() error { return s.board.Partitions(ctx, func(store.Partition) error { return nil }) },
+		"Settled":         func() error { return s.board.Settled(ctx, func(store.Partition) error { return nil }) },
+		"PutPublications": func() error { return s.board.PutPublications(ctx, []store.Publication{{Hour: h, At: now()}}) },
+		"Feed":            func() error { return s.board.Feed(ctx, now()-1e6, now(), func(store.Publication) error { return nil }) },
+		"PutSwept":        func() error { return s.board.PutSwept(ctx, now()) },
+		"Swept":           func() error { _, err := s.board.Swept(ctx); return err },
+		"PutStuck":        func() error { return s.board.PutStuck(ctx, store.Stuck{Hour: h}) },
+		"StuckHours":      func() error { _, err := s.board.StuckHours(ctx); return err },
+		"ClearStuck":      func() error { return s.board.ClearStuck(ctx, h) },
 	} {
 		if err := call(); err == nil {
 			t.Errorf("%s returned no error after its context had ended", name)
 		}
 	}
-	check(t, s.ClearStuck(t.Context(), h))
+	check(t, s.board.ClearStuck(t.Context(), h))
 }
 
 // cancelledReading ends the context at many points of a reading. The backend may

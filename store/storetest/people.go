@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,29 @@ func columnsStay(t *testing.T, s suite) {
 		}
 	}
 	wantEqual(t, "columns", must(s.Columns(ctx, s.Type))(t), []afterhours.Column{agent, amount, user})
+}
+
+// typesAreListed declares types, one of them by its columns.
+func typesAreListed(t *testing.T, s suite) {
+	ctx := t.Context()
+	want := map[string]int{s.Type: 1, s.Type + "2": 1, s.Type + "3": 1, s.Type + " ü/\"": 1}
+	for eventType := range want {
+		check(t, s.DeclareType(ctx, eventType))
+		check(t, s.DeclareType(ctx, eventType))
+	}
+	want[s.Type+"4"] = 1
+	check(t, s.DeclareColumns(ctx, s.Type+"4", []afterhours.Column{{Name: "c", Field: "f", Type: afterhours.Int64}}))
+	check(t, s.DeclareColumns(ctx, s.Type, []afterhours.Column{{Name: "c", Field: "f", Type: afterhours.Int64}}))
+	got := map[string]int{}
+	check(t, s.Types(ctx, func(eventType string) error {
+		if strings.HasPrefix(eventType, s.Type) {
+			got[eventType]++
+		}
+		return nil
+	}))
+	if !maps.Equal(got, want) {
+		t.Errorf("types: %v, want %v", got, want)
+	}
 }
 
 // columnsRace lets processes declare one name at once, with two types.
@@ -72,48 +96,16 @@ func requestsStay(t *testing.T, s suite) {
 	b := store.Request{Hour: h, ID: "b", Made: -1}
 	other := store.Request{Hour: next, ID: "a", Made: now()}
 	for _, r := range []store.Request{b, a, other, b} {
-		check(t, s.PutRequest(ctx, r))
+		check(t, s.board.PutRequest(ctx, r))
 	}
-	wantEqual(t, "requests", must(s.Requests(ctx, h))(t), []store.Request{a, b})
+	wantEqual(t, "requests", must(s.board.Requests(ctx, h))(t), []store.Request{a, b})
 
-	check(t, s.DeleteRequest(ctx, a))
-	check(t, s.DeleteRequest(ctx, a))
-	wantEqual(t, "requests", must(s.Requests(ctx, h))(t), []store.Request{b})
-	wantEqual(t, "requests of the next hour", must(s.Requests(ctx, next))(t), []store.Request{other})
-	check(t, s.PutRequest(ctx, a))
-	wantEqual(t, "requests", must(s.Requests(ctx, h))(t), []store.Request{a, b})
-}
-
-// partitionsAreReplaced records partitions of two types, some twice.
-func partitionsAreReplaced(t *testing.T, s suite) {
-	ctx := t.Context()
-	var want []store.Partition
-	for _, eventType := range []string{s.Type, s.Type + "2"} {
-		for i, span := range []string{"1969-12-31T22", "1969-12-31T23", "2025-11-20T10", "2026-11-20T10"} {
-			n := int64(i + 1)
-			want = append(want, store.Partition{
-				Hour: hour(eventType, span), Lineage: "lineage", Generation: n, Rows: 10 * n, Seen: 15 * n, Duplicates: 5 * n,
-				Conflicts: n, Late: 2 * n, Bytes: n << 40, Published: now(),
-			})
-		}
-	}
-	for i := range want {
-		p := want[(i*3)%len(want)]
-		old := p
-		old.Generation, old.Rows, old.Lineage = 0, 1, "older"
-		check(t, s.PutPartition(ctx, old))
-		check(t, s.PutPartition(ctx, p))
-	}
-	var got []store.Partition
-	check(t, s.Partitions(ctx, func(p store.Partition) error {
-		if strings.HasPrefix(p.Hour.Type, s.Type) {
-			got = append(got, p)
-		}
-		return nil
-	}))
-	// The order of types is not promised, that of hours within one is.
-	slices.SortStableFunc(got, func(a, b store.Partition) int { return strings.Compare(a.Hour.Type, b.Hour.Type) })
-	wantEqual(t, "partitions", got, want)
+	check(t, s.board.DeleteRequest(ctx, a))
+	check(t, s.board.DeleteRequest(ctx, a))
+	wantEqual(t, "requests", must(s.board.Requests(ctx, h))(t), []store.Request{b})
+	wantEqual(t, "requests of the next hour", must(s.board.Requests(ctx, next))(t), []store.Request{other})
+	check(t, s.board.PutRequest(ctx, a))
+	wantEqual(t, "requests", must(s.board.Requests(ctx, h))(t), []store.Request{a, b})
 }
 
 // stuckUntilCleared lists what is stuck, in order, with the newest reason.
@@ -127,21 +119,21 @@ func stuckUntilCleared(t *testing.T, s suite) {
 	}
 	for i := range want {
 		x := want[(i*5)%len(want)]
-		check(t, s.PutStuck(ctx, store.Stuck{Hour: x.Hour, Since: 1, Reason: "older"}))
-		check(t, s.PutStuck(ctx, x))
+		check(t, s.board.PutStuck(ctx, store.Stuck{Hour: x.Hour, Since: 1, Reason: "older"}))
+		check(t, s.board.PutStuck(ctx, x))
 	}
 	wantEqual(t, "stuck hours", ownStuck(t, s), want)
-	check(t, s.ClearStuck(ctx, want[1].Hour))
-	check(t, s.ClearStuck(ctx, want[1].Hour))
+	check(t, s.board.ClearStuck(ctx, want[1].Hour))
+	check(t, s.board.ClearStuck(ctx, want[1].Hour))
 	wantEqual(t, "stuck hours", ownStuck(t, s), slices.Delete(slices.Clone(want), 1, 2))
 	for _, x := range want {
-		check(t, s.ClearStuck(ctx, x.Hour))
+		check(t, s.board.ClearStuck(ctx, x.Hour))
 	}
 	wantEqual(t, "stuck hours", ownStuck(t, s), nil)
 }
 
 func ownStuck(t *testing.T, s suite) []store.Stuck {
 	t.Helper()
-	all := must(s.StuckHours(t.Context()))(t)
+	all := must(s.board.StuckHours(t.Context()))(t)
 	return slices.DeleteFunc(all, func(x store.Stuck) bool { return !strings.HasPrefix(x.Hour.Type, s.Type) })
 }

@@ -52,7 +52,7 @@ func appendIsIdempotent(t *testing.T, s suite) {
 // rowsInOrder writes a shared lane in no order, with numbers that leave gaps and
 // need all their bits.
 func rowsInOrder(t *testing.T, s suite) {
-	h, lane := hour(s.Type, "2026-11-20T10"), store.Lane{Name: "2026-11-21"}
+	h, lane := hour(s.Type, "2026-11-20T10"), store.SharedLane(today())
 	var rows []store.Row
 	for _, seg := range segments(5) {
 		for _, seq := range []uint32{0, 1, 9, 10, 255, 256, 65_536, math.MaxInt32, math.MaxInt32 + 1, math.MaxUint32} {
@@ -66,7 +66,7 @@ func rowsInOrder(t *testing.T, s suite) {
 
 // havesAreHoles reads with all kinds of sets: whatever is outside must come.
 func havesAreHoles(t *testing.T, s suite) {
-	h, lane, segs := hour(s.Type, "2026-11-20T10"), store.Lane{Name: "2026-11-21"}, segments(3)
+	h, lane, segs := hour(s.Type, "2026-11-20T10"), store.SharedLane(today()), segments(3)
 	var rows []store.Row
 	for _, seg := range segs {
 		rows = append(rows, numbered(h, seg, 0, 250)...)
@@ -238,4 +238,90 @@ func rowsBeforeLane(t *testing.T, s suite) {
 	check(t, s.PutLane(t.Context(), h, store.OwnLane(seg)))
 	write(t, s, h, seg.String(), rows[100:])
 	wantRows(t, read(t, s, h, store.OwnLane(seg), nil), rows)
+}
+
+// sharedLane has several segments of several writers, whose numbers leave gaps,
+// with rows that come while it is read before.
+func sharedLane(t *testing.T, s suite) {
+	h, lane, segs := hour(s.Type, "2026-11-20T10"), store.SharedLane(today()), segments(24)
+	check(t, s.PutLane(t.Context(), h, lane))
+	var rows []store.Row
+	have := afterhours.RowSet{}
+	for i, seg := range segs {
+		for n := range uint32(40 + 10*i) {
+			seq := n*n*17 + uint32(i)
+			rows = append(rows, row(h, seg, seq))
+			if i%3 > 0 && (n*7+uint32(i))%5 > 0 { // nothing is known of every third
+				have.Add(rows[len(rows)-1].ID)
+			}
+		}
+	}
+	write(t, s, h, lane.Name, shuffled(rows))
+	wantRows(t, read(t, s, h, lane, nil), rows)
+	for _, hint := range []store.Lane{{}, {Rows: 1, Bytes: 1}, {Rows: 1, Bytes: 8 << 20}, {Rows: 1 << 40, Bytes: 1 << 50}} {
+		hint.Name = lane.Name
+		wantOutside(t, read(t, s, h, hint, have), rows, have)
+	}
+	have.AddAll(afterhours.RowSet{segs[0]: {{First: 0, Last: math.MaxUint32}}, segs[23]: {{First: 0, Last: math.MaxUint32}}})
+	wantOutside(t, read(t, s, h, lane, have), rows, have)
+}
+
+// mixedSizes puts the largest rows among many small ones.
+func mixedSizes(t *testing.T, s suite) {
+	ctx, h, seg := t.Context(), hour(s.Type, "2026-11-20T10"), afterhours.NewSegment()
+	rows := numbered(h, seg, 0, 1_000)
+	for i := range rows {
+		if i%250 == 200 || i >= 996 {
+			rows[i].Event.Payload = bytes.Repeat([]byte{'a' + byte(i%26)}, afterhours.MaxPayload)
+		}
+	}
+	for _, lane := range []store.Lane{store.OwnLane(seg), store.SharedLane(today())} {
+		check(t, s.PutLane(ctx, h, lane))
+		wrote := now()
+		for begin := 0; begin < len(rows); {
+			end := begin + 1
+			for end < len(rows) && end-begin < 100 && len(rows[begin].Event.Payload)+len(rows[end].Event.Payload) < 64<<10 {
+				end++
+			}
+			check(t, s.Append(ctx, h, lane.Name, wrote, rows[begin:end]))
+			begin = end
+		}
+		wantRows(t, read(t, s, h, lane, nil), rows)
+		lane.Rows, lane.Bytes = 100, 10_000 // misleading
+		wantRows(t, read(t, s, h, lane, nil), rows)
+	}
+}
+
+// expiredRows writes rows whose time was over before they came, alone and among
+// others. Their lane is still listed.
+func expiredRows(t *testing.T, s suite) {
+	ctx, h, seg := t.Context(), hour(s.Type, "2026-11-20T10"), afterhours.NewSegment()
+	long := now() - afterhours.Micros(s.TTL().Microseconds()) - 60e6
+	rows := numbered(h, seg, 0, 900)
+	var live []store.Row
+	for _, lane := range []store.Lane{store.OwnLane(seg), store.SharedLane(today())} {
+		check(t, s.PutLane(ctx, h, lane))
+		live = nil
+		for i, batch := range slices.Collect(slices.Chunk(rows, 50)) {
+			check(t, s.Append(ctx, h, lane.Name, long, batch[:25]))
+			if i%2 == 0 {
+				check(t, s.Append(ctx, h, lane.Name, now(), batch[25:]))
+				live = append(live, batch[25:]...)
+			}
+		}
+		wantRows(t, read(t, s, h, lane, nil), live)
+		have := afterhours.RowSet{seg: {{First: 0, Last: 60}, {First: 400, Last: 449}}}
+		wantOutside(t, read(t, s, h, lane, have), live, have)
+	}
+	gone := store.OwnLane(afterhours.NewSegment())
+	check(t, s.PutLane(ctx, h, gone))
+	expired := numbered(h, seg, 0, 300)
+	for batch := range slices.Chunk(expired, 100) {
+		check(t, s.Append(ctx, h, gone.Name, long, batch))
+		check(t, s.Append(ctx, h, gone.Name, long, batch))
+	}
+	wantRows(t, read(t, s, h, gone, nil), nil)
+	if lanes := listed(t, s, h); len(lanes) != 3 {
+		t.Errorf("lanes: %v, want 3", lanes)
+	}
 }

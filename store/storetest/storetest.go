@@ -9,8 +9,11 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -19,10 +22,12 @@ import (
 	"github.com/afterhours/afterhours/store"
 )
 
-// suite is one store and the event types that the running case owns.
+// suite is one store, the board of one lake and the event types that the running
+// case owns.
 type suite struct {
 	store.Store
-	Type string // a type that no other case uses; cases may append to it
+	board store.Board
+	Type  string // a type that no other case uses; cases may append to it
 }
 
 // cases are the requirements that can be shown on a store that is not empty.
@@ -42,14 +47,26 @@ var cases = []struct {
 	{"hours do not see each other's rows", hoursAreApart},
 	{"a type may have any name that is valid", oddTypes},
 	{"rows may be written before their lane", rowsBeforeLane},
+	{"a lane that many writers share is read whole", sharedLane},
+	{"a lane of rows of all sizes is read whole", mixedSizes},
+	{"expired rows are no rows, and no error", expiredRows},
 	{"an unknown hour has no lanes, rows or requests", unknownHour},
 	{"lanes are listed in order of name", lanesInOrder},
 	{"a lane is renewed and closed by writing it again", lanesAreRenewed},
+	{"a lane tells how long its rows can last", lanesTellUntil},
+	{"of a lane that several put at once one word is kept, and later ones win", lanesPutAtOnce},
 	{"every hour with a lane is visited once", everyHourOnce},
+	{"the index is visited by hour, with all lanes", indexByHour},
+	{"notes are kept by lineage", notesStay},
+	{"types are listed once they are declared", typesAreListed},
 	{"columns are declared once and for all", columnsStay},
 	{"only one of two declarations at once wins", columnsRace},
 	{"requests are kept until they are served", requestsStay},
 	{"the newest word on a partition is kept", partitionsAreReplaced},
+	{"the rows settled in a partition come back", settledComesBack},
+	{"publishes are told in order of time", feedInOrder},
+	{"a sweep is remembered", sweptIsRemembered},
+	{"lakes do not see each other's boards", lakesAreApart},
 	{"a stuck hour is listed until it is cleared", stuckUntilCleared},
 	{"writers and readers may work at once", atOnce},
 	{"a cancelled call is an error", cancelledCalls},
@@ -69,17 +86,24 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		}
 	})
 	for i, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(t, suite{shared, fmt.Sprintf("case%02d", i)}) })
+		t.Run(c.name, func(t *testing.T) { c.run(t, suite{shared, shared.Board("file:///lake"), fmt.Sprintf("case%02d", i)}) })
 	}
 }
 
 // newStoreIsEmpty shows that nothing is listed before it was written.
 func newStoreIsEmpty(t *testing.T, s store.Store) {
-	ctx := t.Context()
+	ctx, b := t.Context(), s.Board("file:///lake")
 	check(t, s.Hours(ctx, func(h afterhours.Hour) error { return fmt.Errorf("hour %s", h) }))
-	check(t, s.Partitions(ctx, func(p store.Partition) error { return fmt.Errorf("partition %s", p.Hour) }))
-	if stuck := must(s.StuckHours(ctx))(t); len(stuck) > 0 {
+	check(t, s.Index(ctx, func(h afterhours.Hour, _ []store.Lane) error { return fmt.Errorf("index of %s", h) }))
+	check(t, s.Types(ctx, func(eventType string) error { return fmt.Errorf("type %s", eventType) }))
+	check(t, b.Partitions(ctx, func(p store.Partition) error { return fmt.Errorf("partition %s", p.Hour) }))
+	check(t, b.Settled(ctx, func(p store.Partition) error { return fmt.Errorf("settled rows of %s", p.Hour) }))
+	check(t, b.Feed(ctx, math.MinInt64, math.MaxInt64, func(p store.Publication) error { return fmt.Errorf("publication of %s", p.Hour) }))
+	if stuck := must(b.StuckHours(ctx))(t); len(stuck) > 0 {
 		t.Errorf("stuck hours: %v", stuck)
+	}
+	if at := must(b.Swept(ctx))(t); at != 0 {
+		t.Errorf("swept at %s", at)
 	}
 	check(t, s.Close())
 }
@@ -110,14 +134,20 @@ func unknownHour(t *testing.T, s suite) {
 	if rows := read(t, s, h, store.OwnLane(afterhours.NewSegment()), nil); len(rows) > 0 {
 		t.Errorf("rows: %v", rows)
 	}
-	if reqs := must(s.Requests(ctx, h))(t); len(reqs) > 0 {
+	if notes := must(s.Notes(ctx, h, "lineage"))(t); len(notes) > 0 {
+		t.Errorf("notes: %v", notes)
+	}
+	if p, ok, err := s.board.Partition(ctx, h); ok || err != nil {
+		t.Errorf("partition: %+v, %v", p, err)
+	}
+	if reqs := must(s.board.Requests(ctx, h))(t); len(reqs) > 0 {
 		t.Errorf("requests: %v", reqs)
 	}
 	if cols := must(s.Columns(ctx, s.Type))(t); len(cols) > 0 {
 		t.Errorf("columns: %v", cols)
 	}
-	check(t, s.DeleteRequest(ctx, store.Request{Hour: h, ID: "none"}))
-	check(t, s.ClearStuck(ctx, h))
+	check(t, s.board.DeleteRequest(ctx, store.Request{Hour: h, ID: "none"}))
+	check(t, s.board.ClearStuck(ctx, h))
 }
 
 // hour is the hour of a type that a span such as 2026-11-20T10 names.
@@ -128,6 +158,12 @@ func hour(eventType, span string) afterhours.Hour {
 	}
 	return h
 }
+
+// errStop is what visitors end a reading with.
+var errStop = errors.New("stop")
+
+// today is the receipt day of rows that are written now.
+func today() afterhours.Day { return afterhours.DayOf(now()) }
 
 // now is when rows are written: expiry counts from it.
 func now() afterhours.Micros { return afterhours.MicrosOf(time.Now()) }
@@ -226,9 +262,9 @@ func wantRows(t *testing.T, got, want []store.Row) {
 	}
 }
 
-func wantEqual[T comparable](t *testing.T, what string, got, want []T) {
+func wantEqual[T any](t *testing.T, what string, got, want []T) {
 	t.Helper()
-	if !slices.Equal(got, want) {
+	if !slices.EqualFunc(got, want, func(a, b T) bool { return reflect.DeepEqual(a, b) }) {
 		t.Errorf("%s: %+v, want %+v", what, got, want)
 	}
 }

@@ -1,0 +1,180 @@
+package compact
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
+)
+
+// TestHealthIsAboutProgress: red only when hours are due and none is served; a
+// stuck hour is named and does not count.
+func TestHealthIsAboutProgress(t *testing.T) {
+	var h health
+	s := newSchedule(always(Policy{}), true)
+	now := noon
+	look := func(after time.Duration) Health {
+		now = now.Add(after)
+		h.look(now, s, 15*time.Minute)
+		return h.now()
+	}
+	if got := look(0); !got.Healthy {
+		t.Errorf("with nothing to do: %+v", got)
+	}
+	stuck, other := testHour, afterhours.HourOf("other", testHour.Start)
+	s.take(markAt(stuck, 1, noon))
+	w := s.start(now, true)
+	w.stuck = true
+	s.failed(w, now.Add(time.Hour))
+	h.stick(store.Stuck{Hour: stuck, Reason: "unreadable"})
+	if got := look(time.Hour); !got.Healthy || len(got.Stuck) != 1 || got.Stuck[0].Hour != stuck {
+		t.Errorf("with a stuck hour alone: %+v, want green, and the hour named", got)
+	}
+	s.take(markAt(other, 2, noon))
+	if got := look(14 * time.Minute); !got.Healthy || got.Due != 1 {
+		t.Errorf("with a due hour for a while: %+v, want green and 1 due", got)
+	}
+	if got := look(16 * time.Minute); got.Healthy || got.Reason == "" {
+		t.Errorf("with a due hour for too long: %+v, want red and a reason", got)
+	}
+	w = s.start(now, true)
+	s.failed(w, now.Add(time.Hour))
+	if got := look(time.Minute); got.Healthy {
+		t.Errorf("with an hour that fails again and again: %+v, want red", got)
+	}
+	h.progress(now)
+	if got := look(time.Minute); !got.Healthy {
+		t.Errorf("after another hour was served: %+v, want green", got)
+	}
+}
+
+// TestWaitingHourIsMoved: an hour that waits far behind the others is marked again
+// at the end, and its old mark is done; hours that are due are not moved.
+func TestWaitingHourIsMoved(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	c := newCompactor(t, s, l)
+	q := newFakeQueue(false)
+	q.slack = 10
+	future := afterhours.HourOf("waiting", afterhours.MicrosOf(time.Now()))
+	if err := q.Mark(t.Context(), future); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 20 {
+		e := event(0)
+		e.Time += afterhours.Micros(n * int(time.Hour/time.Microsecond))
+		s.append(afterhours.NewSegment(), 0, e)
+		if err := q.Mark(t.Context(), e.Hour()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.cfg.Policy = Policy{}
+	ctx, stop := context.WithCancel(t.Context())
+	go func() {
+		for {
+			if m, _ := q.Pending(ctx, ""); len(m) == 1 && m[0].Offset == 21 && m[0].Since > 0 {
+				stop()
+				return
+			}
+			if pause(t.Context(), time.Millisecond) != nil {
+				return
+			}
+		}
+	}()
+	if _, err := c.Run(ctx, q, q); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLimitsEndADrain: it stops beginning rewrites, keeps the rest marked, and is
+// no failure.
+func TestLimitsEndADrain(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	q := newFakeQueue(true)
+	for n := range 10 {
+		e := event(0)
+		e.Time += afterhours.Micros(n * int(time.Hour/time.Microsecond))
+		s.append(afterhours.NewSegment(), 0, e)
+		if err := q.Mark(t.Context(), e.Hour()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sum, err := newCompactor(t, s, l).Drain(t.Context(), q, Limits{Hours: 3})
+	if err != nil || !sum.Limited || sum.Rewritten != 3 || sum.Left != 7 || q.undone(t) != 7 {
+		t.Errorf("summary %+v, error %v, %d marks left; want 3 hours rewritten and 7 left", sum, err, q.undone(t))
+	}
+	q.read = 0
+	sum, err = newCompactor(t, s, l).Drain(t.Context(), q, Limits{Runtime: 1})
+	if err != nil || !sum.Limited || sum.Rewritten+int64(q.undone(t)) != 7 {
+		t.Errorf("summary %+v, error %v, %d marks left; want what time allowed, and the rest left", sum, err, q.undone(t))
+	}
+}
+
+// TestGiantsDoNotHoldUpTheRest: while a giant is being read, all small hours are
+// served, although there are more giants than workers.
+func TestGiantsDoNotHoldUpTheRest(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	c := newCompactor(t, s, l)
+	c.cfg.GiantBytes = 1000
+	q := newFakeQueue(true)
+	const giants, smalls = 5, 20
+	for n := range giants + smalls {
+		e := event(0)
+		e.Time += afterhours.Micros(n * int(time.Hour/time.Microsecond))
+		lane := s.append(afterhours.NewSegment(), 0, e)
+		if n < giants {
+			lane.Bytes = 5000
+			s.lanes[e.Hour()][lane.Name] = lane
+		}
+		if err := q.Mark(t.Context(), e.Hour()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	released, served := make(chan struct{}), 0
+	results := make(chan Outcome, giants+smalls)
+	c.cfg.Finished = func(o Outcome) { results <- o }
+	s.Fault = func(op string, h afterhours.Hour) (bool, error) {
+		if op == "ReadRows" && h.Start < testHour.Start+giants*3600e6 {
+			<-released
+		}
+		return true, nil
+	}
+	go func() {
+		for range smalls {
+			<-results
+			served++
+		}
+		close(released)
+	}()
+	sum, err := c.Drain(t.Context(), q, Limits{})
+	if err != nil || sum.Rewritten != giants+smalls || served != smalls {
+		t.Errorf("summary %+v, error %v, %d small hours served before the giants; want all", sum, err, served)
+	}
+}
+
+// TestLargePartitionIsAGiant: what has to be moved counts, not only what is new,
+// and that is known before it is fetched.
+func TestLargePartitionIsAGiant(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	c := newCompactor(t, s, l)
+	s.append(afterhours.NewSegment(), 0, events(0, 50)...)
+	rewrite(t, c)
+	c.cfg.GiantBytes = s.partitions[testHour].Bytes - 1
+	s.calls = nil
+	if out := c.rewriteIn(t.Context(), testHour, false); !errors.Is(out.Err, errGiant) {
+		t.Errorf("outcome %+v among the small, want that it is a giant", out)
+	}
+	if slices.Contains(s.calls, "Lanes "+testHour.String()) {
+		t.Errorf("calls %v, want the board alone", s.calls)
+	}
+	if out := c.rewriteIn(t.Context(), testHour, true); out.Err != nil {
+		t.Error(out.Err)
+	}
+}

@@ -1,0 +1,81 @@
+package compact
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/lake"
+	"github.com/afterhours/afterhours/store"
+)
+
+// lanesAtOnce is how many lanes of one hour are read at the same time.
+const lanesAtOnce = 4
+
+// readNew adds every readable row outside the set to the rewrite, holes
+// included. A row is recorded as merged only because it was added here.
+func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
+	lanes := r.unread()
+	if !r.giant && bytesOf(lanes) > r.cfg.GiantBytes {
+		return errGiant
+	}
+	r.laneOf = map[afterhours.Segment]string{}
+	var mu sync.Mutex // Add takes one row at a time
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(lanesAtOnce)
+	for _, l := range lanes {
+		g.Go(func() error {
+			return r.store.ReadRows(ctx, r.hour, l, r.have, func(row store.Row) error {
+				if r.have.Has(row.ID) {
+					return nil
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				r.laneOf[row.ID.Segment] = l.Name
+				return rw.Add(row.ID, origin(l, row.Event.Received), row.Event)
+			})
+		})
+	}
+	return g.Wait()
+}
+
+// unread returns the lanes that may have rows outside the set.
+func (r *job) unread() []store.Lane {
+	var settled afterhours.Day
+	if m := r.base.Manifest; m != nil && !r.mode.whole() {
+		settled = m.Settled
+	}
+	var lanes []store.Lane
+	for _, l := range r.lanes {
+		day, shared := l.Shared()
+		if complete(l, r.have) || shared && day < settled || r.expired(l) {
+			continue
+		}
+		lanes = append(lanes, l)
+	}
+	return lanes
+}
+
+// complete reports whether the set holds every row a closed lane will ever have,
+// so that it need not be read again.
+func complete(l store.Lane, have afterhours.RowSet) bool {
+	seg, own := l.Own()
+	return own && l.Closed && have[seg].Count() == l.Rows
+}
+
+// skew is by how much clocks may differ.
+const skew = afterhours.Micros(24 * 3600e6)
+
+// expired reports whether no row of the lane is left. To read it would be right,
+// and would step over its tombstones for nothing.
+func (c *Compactor) expired(l store.Lane) bool { return l.Until > 0 && l.Until+skew <= c.now() }
+
+// bytesOf returns about how much there is to read.
+func bytesOf(lanes []store.Lane) (n int64) {
+	for _, l := range lanes {
+		n += l.Bytes
+	}
+	return n
+}

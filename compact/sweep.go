@@ -1,0 +1,275 @@
+package compact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/lake"
+	"github.com/afterhours/afterhours/store"
+)
+
+const (
+	// sweepRetry is the pause after a sweep that failed, and before the first one
+	// of a compactor that finds it overdue.
+	sweepRetry = 10 * time.Minute
+	sweepFirst = time.Minute
+
+	// looksAtOnce is how many hours a sweep looks into at the same time.
+	looksAtOnce = 16
+)
+
+// Swept is what a sweep did.
+type Swept struct {
+	Hours      int64 `json:"hours"`       // with index rows
+	Partitions int64 `json:"partitions"`  // in the lake
+	Complete   int64 `json:"complete"`    // hours that nothing had to be read for
+	Looked     int64 `json:"looked_into"` // the other hours
+	Footers    int64 `json:"footers"`     // read
+	Lanes      int64 `json:"lanes"`       // read, of the hours looked into
+	Rows       int64 `json:"rows"`        // read in them
+	Marked     int64 `json:"hours_marked"`
+}
+
+// Sweep finds what marks did not tell, because they were lost with the queue or
+// by an operator: it looks at every hour that has index rows, whatever its age,
+// and marks those with rows that their partition does not have.
+//
+// It is cheap. One listing of the lake says which objects are those that the
+// board describes; of these, the index alone tells that every closed lane is
+// merged. What is left is read: lanes that were never closed, and the shared
+// lanes that got rows since two days before the last sweep; all of them if full.
+func (c *Compactor) Sweep(ctx context.Context, q Marker, full bool) (Swept, error) {
+	began := c.now()
+	last, err := c.board.Swept(ctx)
+	if err != nil {
+		return Swept{}, fmt.Errorf("sweep: %w", err)
+	}
+	s := &sweep{Compactor: c, marker: q, seed: maphash.MakeSeed(), done: map[uint64]struct{}{}, objects: map[afterhours.Hour]lake.Object{}}
+	if last > 0 && !full {
+		s.since = afterhours.DayOf(last) - settleAfter
+		s.recent = true
+	}
+	if err := s.run(ctx); err != nil {
+		return s.sum, fmt.Errorf("sweep: %w", err)
+	}
+	if err := c.board.PutSwept(ctx, began); err != nil {
+		return s.sum, fmt.Errorf("sweep: %w", err)
+	}
+	return s.sum, nil
+}
+
+// sweep is a sweep at work.
+type sweep struct {
+	*Compactor
+	marker Marker
+	since  afterhours.Day // shared lanes before it were swept before
+	recent bool           // since holds
+
+	seed    maphash.Seed
+	objects map[afterhours.Hour]lake.Object
+	known   map[afterhours.Hour]bool // to the board
+	done    map[uint64]struct{}      // hashes of what the board says is settled
+	sum     Swept
+}
+
+// fact is what one entry of done says: every row of the hour's segment, n in
+// all, is merged or noted. Facts are kept as 64-bit hashes under a seed of this
+// sweep: a lane that is taken for another has a chance of one in 10^12 among
+// 20 million, and none in the next sweep.
+type fact struct {
+	hour    afterhours.Hour
+	segment afterhours.Segment
+	n       int64
+}
+
+func (s *sweep) run(ctx context.Context) error {
+	err := s.lake.Hours(ctx, func(o lake.Object) error { s.objects[o.Hour] = o; return nil })
+	if err != nil {
+		return err
+	}
+	s.sum.Partitions = int64(len(s.objects))
+	if err := s.readBoard(ctx); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(looksAtOnce)
+	err = s.store.Index(gctx, func(h afterhours.Hour, lanes []store.Lane) error {
+		s.sum.Hours++
+		open := s.open(h, lanes)
+		if len(open) == 0 {
+			s.sum.Complete++
+			return nil
+		}
+		s.sum.Looked++
+		g.Go(func() error { return s.look(gctx, h, open) })
+		return nil
+	})
+	return errors.Join(err, g.Wait())
+}
+
+// readBoard remembers what is settled, for the partitions that are still those
+// that the board describes.
+func (s *sweep) readBoard(ctx context.Context) error {
+	s.known = map[afterhours.Hour]bool{}
+	return s.board.Settled(ctx, func(p store.Partition) error {
+		s.known[p.Hour] = true
+		if o, there := s.objects[p.Hour]; !there || o.Version != p.Version {
+			return nil
+		}
+		for segment, rows := range p.Settled {
+			s.done[maphash.Comparable(s.seed, fact{p.Hour, segment, rows.Count()})] = struct{}{}
+		}
+		return nil
+	})
+}
+
+// open returns the lanes that may have rows which the partition does not.
+func (s *sweep) open(h afterhours.Hour, lanes []store.Lane) []store.Lane {
+	var open []store.Lane
+	for _, l := range lanes {
+		if s.expired(l) {
+			continue
+		}
+		segment, own := l.Own()
+		if _, done := s.done[maphash.Comparable(s.seed, fact{h, segment, l.Rows})]; own && l.Closed && done {
+			continue
+		}
+		if day, shared := l.Shared(); shared && s.recent && day < s.since {
+			continue
+		}
+		open = append(open, l)
+	}
+	return open
+}
+
+// look reads the lanes and marks the hour if there is anything new in them, or
+// if its partition needs somebody's attention.
+func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes []store.Lane) error {
+	have, err := s.settled(ctx, h)
+	if errors.Is(err, lake.ErrConflict) {
+		return nil // published since the listing: it was marked
+	}
+	found := isStuck(err)
+	if err != nil && !found {
+		return fmt.Errorf("look into %s: %w", h, err)
+	}
+	for _, l := range lanes {
+		if found || complete(l, have) {
+			continue
+		}
+		if found, err = s.newIn(ctx, h, l, have); err != nil {
+			return fmt.Errorf("look into %s: %w", h, err)
+		}
+	}
+	if !found {
+		return nil
+	}
+	if err := s.marker.Mark(ctx, h); err != nil {
+		return fmt.Errorf("mark %s: %w", h, err)
+	}
+	s.cfg.Logger.Info("sweep found rows without a mark", "hour", h.String())
+	atomic.AddInt64(&s.sum.Marked, 1)
+	return nil
+}
+
+// settled returns the rows that are merged or noted, from the partition's footer,
+// and brings the board up to date with it.
+func (s *sweep) settled(ctx context.Context, h afterhours.Hour) (afterhours.RowSet, error) {
+	o, there := s.objects[h]
+	if !there {
+		if s.known[h] {
+			return nil, ErrVanished
+		}
+		return nil, nil
+	}
+	known, _, err := s.board.Partition(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	if known.Version == o.Version {
+		return known.Settled, nil
+	}
+	m, err := s.lake.Manifest(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	atomic.AddInt64(&s.sum.Footers, 1)
+	if m.Generation < known.Generation {
+		return m.Merged, nil // it went back; the rewrite deals with it
+	}
+	notes, err := s.store.Notes(ctx, h, m.Lineage)
+	if err != nil {
+		return nil, err
+	}
+	have := m.Merged.Clone()
+	for _, n := range notes {
+		have[n.Segment] = have[n.Segment].Add(n.Rows.First, n.Rows.Last)
+	}
+	return have, s.tell(ctx, h, known, notice{m, o.Version, o.Size, 0, have})
+}
+
+// errFound ends the reading of a lane.
+var errFound = errors.New("found")
+
+// newIn reports whether a lane has a row outside the set.
+func (s *sweep) newIn(ctx context.Context, h afterhours.Hour, l store.Lane, have afterhours.RowSet) (bool, error) {
+	atomic.AddInt64(&s.sum.Lanes, 1)
+	err := s.store.ReadRows(ctx, h, l, have, func(r store.Row) error {
+		atomic.AddInt64(&s.sum.Rows, 1)
+		if have.Has(r.ID) {
+			return nil
+		}
+		return errFound
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// sweepAgain sweeps whenever the last sweep, by whichever compactor, is long
+// enough ago, until ctx ends.
+func (c *Compactor) sweepAgain(ctx context.Context, q Marker) {
+	if c.cfg.SweepEvery == 0 {
+		return
+	}
+	wait := sweepFirst
+	for {
+		// Compactors that wake together should not all sweep.
+		if pause(ctx, wait+rand.N(wait/4+1)) != nil {
+			return
+		}
+		var err error
+		if wait, err = c.sweepIfDue(ctx, q); err != nil && ctx.Err() == nil {
+			c.cfg.Logger.Error("sweep failed, will be tried again", "err", err)
+			wait = sweepRetry
+		}
+	}
+}
+
+// sweepIfDue sweeps if it is time, and returns how long it is until the next.
+func (c *Compactor) sweepIfDue(ctx context.Context, q Marker) (time.Duration, error) {
+	last, err := c.board.Swept(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if wait := last.Time().Add(c.cfg.SweepEvery).Sub(c.cfg.Now()); wait > 0 {
+		return wait, nil
+	}
+	start := time.Now()
+	sum, err := c.Sweep(ctx, q, false)
+	if err != nil {
+		return 0, err
+	}
+	c.cfg.Logger.Info("swept", "hours", sum.Hours, "complete", sum.Complete, "lanes_read", sum.Lanes, "rows_read", sum.Rows,
+		"hours_marked", sum.Marked, "elapsed", time.Since(start).Round(time.Millisecond))
+	return c.cfg.SweepEvery, nil
+}

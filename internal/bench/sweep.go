@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/compact"
+	"github.com/afterhours/afterhours/lake"
+	"github.com/afterhours/afterhours/store"
+	"github.com/afterhours/afterhours/store/cassandra"
+)
+
+// sweepRows are the rows of each hour that is swept.
+const sweepRows = 5
+
+// sweep makes a number of complete hours, with every lane closed and merged, and
+// measures what it costs to find out that nothing is to be done. Then it takes the
+// board away, and measures what it costs to find that out from the footers.
+func (b bench) sweep(ctx context.Context, hours int, lakeURL string) error {
+	b.run = fmt.Sprintf("bench_%d_sweep", os.Getpid())
+	if err := b.keyspace("CREATE KEYSPACE " + b.run + " WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"); err != nil {
+		return err
+	}
+	s, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	l, err := lake.Open(ctx, lakeURL, lake.Options{Logger: quiet})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	cfg := compact.Defaults()
+	cfg.Logger, cfg.Workers = quiet, 8*runtime.GOMAXPROCS(0)
+	c, err := compact.New(s, l, cfg)
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := b.makeHours(ctx, s, c, hours, cfg.Workers); err != nil {
+		return err
+	}
+	fmt.Printf("%d hours of %d rows made and published in %.1f s (%.0f/s)\n", hours, sweepRows, time.Since(begun).Seconds(), float64(hours)/time.Since(begun).Seconds())
+	if err := b.timeSweep(ctx, "sweep", c); err != nil {
+		return err
+	}
+	other, err := compact.New(elsewhere{s}, l, cfg)
+	if err != nil {
+		return err
+	}
+	if err := b.timeSweep(ctx, "sweep without a board", other); err != nil {
+		return err
+	}
+	return b.keyspace("DROP KEYSPACE " + b.run)
+}
+
+// elsewhere is the store with an empty board.
+type elsewhere struct{ *cassandra.Store }
+
+func (e elsewhere) Board(lake string) store.Board { return e.Store.Board(lake + " elsewhere") }
+
+// makeHours writes hours with one closed lane each, and publishes them.
+func (b bench) makeHours(ctx context.Context, s *cassandra.Store, c *compact.Compactor, hours, workers int) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for n := range hours {
+		g.Go(func() error {
+			at := hour.Add(-time.Duration(n) * time.Hour)
+			h := afterhours.HourOf("bench", afterhours.MicrosOf(at))
+			lane := store.OwnLane(afterhours.NewSegment())
+			segment, _ := lane.Own()
+			rows := make([]store.Row, sweepRows)
+			for i := range rows {
+				e := afterhours.NewEvent(fmt.Sprint(i), "bench", at, at, payload(i, at))
+				rows[i] = store.Row{ID: afterhours.RowID{Segment: segment, Seq: uint32(i)}, Event: e}
+			}
+			lane.Closed, lane.Rows = true, sweepRows
+			if err := s.PutLane(ctx, h, lane); err != nil {
+				return err
+			}
+			if err := s.Append(ctx, h, lane.Name, afterhours.MicrosOf(time.Now()), rows); err != nil {
+				return err
+			}
+			return c.Rewrite(ctx, h).Err
+		})
+	}
+	return g.Wait()
+}
+
+// nobody is a queue that must not be marked.
+type nobody struct{}
+
+func (nobody) Mark(_ context.Context, hours ...afterhours.Hour) error {
+	return fmt.Errorf("hours %v were marked, although nothing is to be done", hours)
+}
+
+func (b bench) timeSweep(ctx context.Context, what string, c *compact.Compactor) error {
+	start := time.Now()
+	sum, err := c.Sweep(ctx, nobody{}, true)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %.2f s; %+v\n", what, time.Since(start).Seconds(), sum)
+	return nil
+}
