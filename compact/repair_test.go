@@ -4,9 +4,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/dirty"
 )
 
 func contents(t *testing.T, path string) []byte {
@@ -61,6 +63,10 @@ func TestVanishedPartitionStopsTheHour(t *testing.T) {
 
 	saved := filepath.Join(t.TempDir(), "saved.parquet")
 	overwrite(t, saved, old)
+	if !slices.ContainsFunc(q.log, func(m dirty.Mark) bool { return m.Since > 0 }) {
+		t.Error("the hour that was given up was not moved to the end of the log: it holds the offset")
+	}
+	q = newFakeQueue(true)
 	if out := c.Restore(t.Context(), q, testHour, saved); out.Err != nil || out.Rows != 10 {
 		t.Fatalf("outcome %+v of the restoration", out)
 	}

@@ -60,9 +60,9 @@ func (s *schedule) take(m dirty.Mark) {
 	case m.Since == 0:
 		w.last = m.Time
 	case fresh: // a mark that was only moved: nothing has come since
-		w.first, w.last = m.Since, m.Since
+		w.first, w.last = m.Began(), m.Began()
 	default:
-		w.first = min(w.first, m.Since)
+		w.first = min(w.first, m.Began())
 	}
 	w.marks[m.Partition] = m
 	if busy {

@@ -15,8 +15,24 @@
 // before leads to a redelivery, never to a loss. A record that is no event is
 // kept all the same: as an event of type [afterhours.QuarantineType].
 //
+// # Lanes
+//
+// An hour with traffic gets a lane of its own, which is closed when it is full or
+// idle. Stragglers, which come one by one for very many hours, go to a lane that
+// all processes share, one a day; see [Trickle]. What the store acknowledges only a
+// day after that day has ended is written again, into the lane of today, since
+// compactors take the old one for complete by then.
+//
+// # Guards
+//
+// A sender that makes up event types or times harms the others only as far as the
+// guards of [Options] allow: what is beyond them is kept in quarantine. The budgets
+// are each process's own, and begin anew when it starts.
+//
 // # Memory
 //
-// What is read but not yet acknowledged is bounded by [Options].InHand. An hour
-// in traffic costs some hundred bytes more, until it was idle for ten minutes.
+// What is read but not yet acknowledged is bounded by [Options].InHand, and 8 MiB
+// that wait to be mapped. An hour in traffic costs some hundred bytes more, until it
+// was idle for ten minutes; one that had stragglers about 75 for an hour or two, and
+// all of these no more than 80 MiB. A Kafka partition costs 16 messages.
 package ingest

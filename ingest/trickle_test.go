@@ -120,6 +120,30 @@ func TestIdleHoursTrickleAgain(t *testing.T) {
 	})
 }
 
+// An hour that had a lane of its own is counted anew: the rows that made it worth
+// one do not make it worth the next.
+func TestOwnLaneStartsTheCountAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		w, end := f.start(Options{})
+		events := stragglers(1, 1002)
+		for i, e := range events {
+			if i == 1001 {
+				time.Sleep(11 * time.Minute)
+			}
+			f.write(w, e)
+			time.Sleep(time.Second)
+		}
+		if err := end(); err != nil {
+			t.Fatal(err)
+		}
+		f.allAcked(events...)
+		if own, shared := f.lanesOf(events[1000:]...); own != 1 || shared != 1 {
+			t.Errorf("the last two rows are in %d own and %d shared lanes, want one each", own, shared)
+		}
+	})
+}
+
 // The index row of a shared lane is written by a process once an hour, not for
 // each batch, also when the stragglers come one by one.
 func TestIndexRowsOfSharedLanesAreRemembered(t *testing.T) {

@@ -48,9 +48,8 @@ func parseMerged(text string) (afterhours.RowSet, map[afterhours.Segment]afterho
 		}
 		rows[seg], origins[seg] = r, o
 	}
-	// Also if a segment is listed twice or out of order.
 	if formatMerged(rows, origins) != text {
-		return nil, nil, errors.New("parse merged rows: segments are not each listed once, in order")
+		return nil, nil, errors.New("parse merged rows: segments are not each listed once, in order, with at least one row")
 	}
 	return rows, origins, nil
 }
@@ -65,8 +64,6 @@ func parseSegment(line string) (seg afterhours.Segment, o afterhours.Origin, r a
 	if o.Day, err = afterhours.ParseDay(day); err != nil {
 		return seg, o, nil, err
 	}
-	if r, err = afterhours.ParseRanges(ranges); err == nil && len(r) == 0 {
-		err = fmt.Errorf("segment %s has no rows", seg)
-	}
+	r, err = afterhours.ParseRanges(ranges)
 	return seg, o, r, err
 }

@@ -242,6 +242,21 @@ func TestCopiesThatChangeARowArePublished(t *testing.T) {
 	}
 }
 
+// Where copies conflict already, a further one still changes the row if it wins.
+func TestSmallerPayloadWinsAfterAConflict(t *testing.T) {
+	l := openDirTest(t)
+	for i, payload := range []string{"b", "c", "a"} {
+		x := sample(hour, 1)[0]
+		x.id.Seq, x.e.Payload = uint32(i), []byte(payload)
+		if res := mustPublish(t, l, RewriteOptions{}, x); res.Unchanged {
+			t.Errorf("payload %s was not published", payload)
+		}
+	}
+	if got, m := read(t, l, hour); string(got[0].Payload) != "a" || m.Conflicts != 1 {
+		t.Errorf("rows %v, %d conflicts", got, m.Conflicts)
+	}
+}
+
 // What is asked for is published although no row changes.
 func TestPublishesWithoutNewRows(t *testing.T) {
 	user := afterhours.Column{Name: "user_id", Field: "user_id", Type: afterhours.String}

@@ -144,15 +144,18 @@ func TestManifestReadsTheEndOnly(t *testing.T) {
 func TestManifestOfAnotherVersionConflicts(t *testing.T) {
 	eachBackend(t, func(t *testing.T, l *Lake) {
 		ctx := context.Background()
-		mustPublish(t, l, RewriteOptions{}, sample(hour, 500)...)
+		mustPublish(t, l, RewriteOptions{}, benchRows(2000)...)
 		was := listed(t, l, hour)
+		if was.Size <= footerGuess {
+			t.Fatalf("%d bytes are too few for this test", was.Size)
+		}
 		mustConflict := func(what string) {
 			t.Helper()
 			if m, err := l.Manifest(ctx, was); !errors.Is(err, ErrConflict) {
 				t.Errorf("manifest of a partition that was %s: %+v, %v; want a conflict", what, m, err)
 			}
 		}
-		mustPublish(t, l, RewriteOptions{}, sample(hour, 600)...)
+		mustPublish(t, l, RewriteOptions{Force: true, Cause: "again"})
 		mustConflict("replaced by a larger one")
 		mustPublish(t, l, RewriteOptions{Rebuild: true, Discard: true})
 		mustConflict("replaced by a smaller one")
@@ -270,6 +273,11 @@ func TestRestoreTakesThePlaceOfThePresent(t *testing.T) {
 		remove(t, l, keyOf(hour))
 		if res, err = over(t, l, restore(t, l, path), RewriteOptions{Cause: "restore"}); err != nil || res.Manifest.Generation != 3 {
 			t.Errorf("restored where nothing was: %+v, %v", res, err)
+		}
+		remove(t, l, keyOf(hour))
+		mustPublish(t, l, RewriteOptions{Erase: []string{"event-3"}}, rows[3:5]...)
+		if res, err = over(t, l, restore(t, l, path), RewriteOptions{Cause: "restore"}); err != nil || res.Manifest.Rows != 8 || len(res.Manifest.ErasedIDs) != 2 {
+			t.Errorf("restored what had other erasures: %+v, %v", res, err)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,7 +65,10 @@ When it is run again it begins anew.`,
 				return app.Usagef("--events %d: want 100 to 10,000,000", events)
 			}
 			if !cmd.Flags().Changed("log-level") {
-				g.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})) // the table says it all
+				g.LogLevel = "warn" // the table says it all
+				if err := g.LogTo(cmd.ErrOrStderr()); err != nil {
+					return err
+				}
 			}
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), g, events)
 		},
@@ -139,7 +141,7 @@ func (d *demo) finished(o compact.Outcome) {
 func (d *demo) wave(ctx context.Context, title, path string) error {
 	fmt.Fprintf(d.out, "%s\n  ingest file %s\n    ", title, path)
 	start := time.Now()
-	sum, err := d.g.Ingest(ctx, d.b.Backends, ingest.Files{Inputs: []string{path}}, demoMapping)
+	sum, err := d.g.Ingest(ctx, d.b.Backends, ingest.Files{Inputs: []string{path}}, demoMapping, app.GuardFlags{})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 func newServe(g *app.Global) *cobra.Command {
 	var mapping app.MappingFlags
 	var topics app.TopicFlags
+	var guards app.GuardFlags
 	flags := app.NewCompactFlags()
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [PATH|URL|-...]",
@@ -31,18 +32,27 @@ the hours it marked are still to be rewritten.`,
 			if err != nil {
 				return err
 			}
+			guards, err := guards.Read(cmd.Flags(), topics.Given())
+			if err != nil {
+				return err
+			}
 			src, err := serveSource(cmd, g, topics, args)
 			if err != nil {
 				return err
 			}
-			return serve(cmd, g, flags, src, m)
+			return serve(cmd, g, flags, func(ctx context.Context, c *app.Compaction) (ingest.Summary, error) {
+				return g.Ingest(ctx, c.Backends, src, m, guards)
+			})
 		},
 	}
 	mapping.Add(cmd.Flags())
 	topics.Add(cmd.Flags(), "consumer-group")
+	guards.Add(cmd.Flags())
 	flags.AddWork(cmd.Flags())
+	flags.AddClasses(cmd.Flags())
 	flags.AddGroup(cmd.Flags())
 	flags.AddPolicy(cmd.Flags())
+	flags.AddDaemon(cmd.Flags())
 	return cmd
 }
 
@@ -61,33 +71,23 @@ func serveSource(cmd *cobra.Command, g *app.Global, topics app.TopicFlags, args 
 
 // serve runs both sides until ctx ends. Ingest ends first, so that what it
 // still marks is in the queue when the compactor commits.
-func serve(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, src ingest.Source, m ingest.Mapping) (err error) {
-	c, err := g.Compactor(cmd.Context(), flags, true)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	marks, err := c.Dirty.Consume(cmd.Context(), c.Group, dirty.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
-	g.Logger.Info("serving", "group", c.Group, "lake", c.Lake.URL())
-
-	start := time.Now()
-	var taken ingest.Summary
-	var done compact.Summary
-	tasks, ctx := errgroup.WithContext(cmd.Context())
-	tasks.Go(func() (err error) {
-		taken, err = g.Ingest(ctx, c.Backends, src, m)
-		return app.Stopped(ctx, err)
-	})
-	tasks.Go(func() (err error) {
-		done, err = c.Run(ctx, marks, c.Dirty)
+func serve(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, take func(context.Context, *app.Compaction) (ingest.Summary, error)) error {
+	return g.Consume(cmd.Context(), flags, false, func(c *app.Compaction, marks dirty.Consumer) error {
+		start := time.Now()
+		var taken ingest.Summary
+		var done compact.Summary
+		tasks, ctx := errgroup.WithContext(cmd.Context())
+		tasks.Go(func() (err error) {
+			taken, err = take(ctx, c)
+			return app.Stopped(ctx, err)
+		})
+		tasks.Go(func() (err error) {
+			done, err = c.Run(ctx, marks, c.Dirty)
+			return err
+		})
+		err := tasks.Wait()
+		app.WriteIngest(cmd.OutOrStdout(), taken, time.Since(start))
+		fmt.Fprintln(cmd.OutOrStdout(), app.SummaryLine(done, time.Since(start)))
 		return err
 	})
-	err = tasks.Wait()
-	app.WriteIngest(cmd.OutOrStdout(), taken, time.Since(start))
-	fmt.Fprintln(cmd.OutOrStdout(), app.SummaryLine(done, time.Since(start)))
-	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -79,20 +80,29 @@ func parseBound(flag, text string) (afterhours.Micros, error) {
 	return h.Start, nil
 }
 
-func (b *backfillFlags) run(cmd *cobra.Command, g *app.Global) (err error) {
+func (b *backfillFlags) run(cmd *cobra.Command, g *app.Global) error {
 	sel, err := b.selection()
 	if err != nil {
 		return err
 	}
+	return backfill(cmd, g, b.CompactFlags, b.rebuild, func(ctx context.Context, c *app.Compaction) ([]afterhours.Hour, error) {
+		return c.Select(ctx, sel)
+	})
+}
+
+// backfill rewrites the hours that choose returns, and says what was done, also
+// after an error.
+func backfill(cmd *cobra.Command, g *app.Global, flags *app.CompactFlags, rebuild bool,
+	choose func(context.Context, *app.Compaction) ([]afterhours.Hour, error)) (err error) {
 	ctx := cmd.Context()
 	var progress *app.Progress
-	b.Config.Finished = func(compact.Outcome) { progress.Add(1) }
-	c, err := g.Compactor(ctx, b.CompactFlags, true)
+	flags.Config.Finished = func(compact.Outcome) { progress.Add(1) }
+	c, err := g.Compactor(ctx, flags, true)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	hours, err := c.Select(ctx, sel)
+	hours, err := choose(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -102,7 +112,7 @@ func (b *backfillFlags) run(cmd *cobra.Command, g *app.Global) (err error) {
 	}
 	start := time.Now()
 	progress = app.NewProgress(cmd.ErrOrStderr(), "backfill", "hours", int64(len(hours)))
-	sum, err := c.Backfill(ctx, c.Dirty, hours, b.rebuild)
+	sum, err := c.Backfill(ctx, c.Dirty, hours, rebuild)
 	progress.Close()
 	fmt.Fprintln(cmd.OutOrStdout(), app.SummaryLine(sum, time.Since(start)))
 	return err

@@ -1,5 +1,6 @@
 // Command compactor keeps the lake right: it serves marks as a daemon or as a
-// scheduled run, serves backfills, and shows and verifies what there is.
+// scheduled run, rewrites and repairs single hours, finds what marks did not tell,
+// and shows and verifies what there is.
 package main
 
 import (
@@ -19,7 +20,8 @@ func newRoot() *cobra.Command {
   compactor run --store cassandra://db1,db2/afterhours --dirty kafka://k1,k2/afterhours-dirty --lake s3://bucket/events
   compactor backfill --event-type purchase --from 2026-11-18 --to 2026-11-20
   compactor status
+  compactor restore purchase/2026-11-20T10 --from older.parquet
   compactor verify --json`)
-	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newSweep(g), newStatus(g), newVerify(g))
+	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newRebuild(g), newRestore(g), newSweep(g), newStatus(g), newFeed(g), newVerify(g))
 	return root
 }

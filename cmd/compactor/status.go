@@ -11,10 +11,12 @@ import (
 
 	"github.com/afterhours/afterhours/cmd/internal/app"
 	"github.com/afterhours/afterhours/compact"
+	"github.com/afterhours/afterhours/lake"
+	"github.com/afterhours/afterhours/store"
 )
 
-// waitingShown is how many waiting hours are listed for people.
-const waitingShown = 10
+// linesShown is how many hours of a kind are listed for people.
+const linesShown = 10
 
 func newStatus(g *app.Global) *cobra.Command {
 	flags := app.NewCompactFlags()
@@ -22,6 +24,9 @@ func newStatus(g *app.Global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what is published, what waits and what is stuck",
+		Long: `Show what is published of each event type, and what needs attention: hours that are stuck, with the reason and
+the remedy; hours that wait for a rewrite, with when their oldest event was marked that is not published; and
+partitions that know more segments than they should.`,
 		Example: `  compactor status
   compactor status --json | jq '.waiting[].hour'`,
 		Args: app.Args(cobra.NoArgs),
@@ -58,11 +63,12 @@ func writeStatus(w io.Writer, s compact.Status, now time.Time) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	oversized(w, s.Oversized)
 	for _, k := range s.Stuck {
-		fmt.Fprintf(w, "stuck since %s: %s: %s\n", k.Since.Time().Format(time.RFC3339), k.Hour, k.Reason)
+		fmt.Fprintf(w, "stuck since %s: %s: %s\n  remedy: %s\n", k.Since.Time().Format(time.RFC3339), k.Hour, k.Reason, app.Remedy(k.Hour))
 	}
 	for i, h := range s.Waiting {
-		if i == waitingShown {
+		if i == linesShown {
 			fmt.Fprintf(w, "and %d more hours wait; all of them: compactor status --json\n", len(s.Waiting)-i)
 			break
 		}
@@ -72,24 +78,36 @@ func writeStatus(w io.Writer, s compact.Status, now time.Time) error {
 	return err
 }
 
+// oversized prints partitions whose manifest is too large, for people.
+func oversized(w io.Writer, ps []store.Partition) {
+	for i, p := range ps {
+		if i == linesShown {
+			fmt.Fprintf(w, "and %d more oversized manifests; all of them: compactor status --json\n", len(ps)-i)
+			return
+		}
+		fmt.Fprintf(w, "oversized manifest: %s: %s, expected are at most %s; segments leave it when the hour is rewritten after their raw rows have expired\n",
+			p.Hour, app.Human(p.Manifest), app.Human(lake.ManifestLimit))
+	}
+}
+
 // The JSON form; fields may be added, never renamed.
 type (
 	statusJSON struct {
-		Group   string        `json:"group"`
-		Lake    string        `json:"lake"`
-		Waiting []waitingJSON `json:"waiting"`
-		Stuck   []stuckJSON   `json:"stuck"`
-		Types   []typeJSON    `json:"types"`
+		Group     string          `json:"group"`
+		Lake      string          `json:"lake"`
+		Waiting   []waitingJSON   `json:"waiting"`
+		Stuck     []app.StuckJSON `json:"stuck"`
+		Types     []typeJSON      `json:"types"`
+		Oversized []oversizedJSON `json:"oversized"`
 	}
 	waitingJSON struct {
 		Hour   string    `json:"hour"`
 		Marked time.Time `json:"marked"`
 		Due    time.Time `json:"due"`
 	}
-	stuckJSON struct {
-		Hour   string    `json:"hour"`
-		Since  time.Time `json:"since"`
-		Reason string    `json:"reason"`
+	oversizedJSON struct {
+		Hour  string `json:"hour"`
+		Bytes int64  `json:"manifest_bytes"`
 	}
 	typeJSON struct {
 		Type       string    `json:"type"`
@@ -105,15 +123,17 @@ type (
 )
 
 func writeStatusJSON(w io.Writer, c *app.Compaction, s compact.Status) error {
-	out := statusJSON{Group: c.Group, Lake: c.Lake.URL(), Waiting: []waitingJSON{}, Stuck: []stuckJSON{}, Types: []typeJSON{}}
+	out := statusJSON{
+		Group: c.Group, Lake: c.Lake.URL(), Waiting: []waitingJSON{}, Stuck: app.NewStuckJSON(s.Stuck), Types: []typeJSON{}, Oversized: []oversizedJSON{},
+	}
 	for _, h := range s.Waiting {
 		out.Waiting = append(out.Waiting, waitingJSON{h.Hour.String(), h.Since.Time(), h.Due.UTC()})
 	}
-	for _, k := range s.Stuck {
-		out.Stuck = append(out.Stuck, stuckJSON{k.Hour.String(), k.Since.Time(), k.Reason})
-	}
 	for _, t := range s.Types {
 		out.Types = append(out.Types, typeJSON{t.Type, t.Partitions, t.Rows, t.Seen, t.Late, t.Duplicates, t.Conflicts, t.Bytes, t.Published.Time()})
+	}
+	for _, p := range s.Oversized {
+		out.Oversized = append(out.Oversized, oversizedJSON{p.Hour.String(), p.Manifest})
 	}
 	return encode(w, out)
 }

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/cmd/internal/app"
 	"github.com/afterhours/afterhours/compact"
 )
@@ -18,8 +22,8 @@ func newSweep(g *app.Global) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "Mark the hours that have rows nobody marked",
-		Long: `Look for raw rows that no partition has and no mark tells of, and mark their hours: the next run or
-once rewrites them. Marks are lost only with the queue or by an operator; after that, sweep.
+		Long: `Look for raw rows that no partition has and no mark tells of, and mark their hours: the next run or once
+rewrites them. Marks are lost only with the queue or by an operator; after that, sweep.
 
 It is cheap: of most hours, a listing of the lake and the store's index tell that they are complete, and
 nothing is read. Rows of stragglers are read as far as they came since the last sweep; with --all, all
@@ -36,14 +40,15 @@ of them. run and serve sweep by themselves, see their --sweep-every.`,
 			}
 			defer func() { err = errors.Join(err, c.Close()) }()
 			start := time.Now()
-			s, err := c.Sweep(ctx, c.Dirty, all)
+			q := &recorder{Marker: c.Dirty}
+			s, err := c.Sweep(ctx, q, all)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return encode(cmd.OutOrStdout(), s)
+				return encode(cmd.OutOrStdout(), sweptJSON{s, q.names()})
 			}
-			return writeSwept(cmd.OutOrStdout(), s, time.Since(start))
+			return writeSwept(cmd.OutOrStdout(), s, q.names(), time.Since(start))
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "read the rows of all stragglers again, not only those since the last sweep")
@@ -51,8 +56,49 @@ of them. run and serve sweep by themselves, see their --sweep-every.`,
 	return cmd
 }
 
+// recorder remembers the hours that were marked.
+type recorder struct {
+	compact.Marker
+	mu    sync.Mutex
+	hours []afterhours.Hour
+}
+
+// Mark marks hours. It may be called by several goroutines.
+func (r *recorder) Mark(ctx context.Context, hours ...afterhours.Hour) error {
+	if err := r.Marker.Mark(ctx, hours...); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hours = append(r.hours, hours...)
+	return nil
+}
+
+// names returns what was marked, in order, never nil.
+func (r *recorder) names() []string {
+	slices.SortFunc(r.hours, afterhours.Hour.Compare)
+	names := make([]string, len(r.hours))
+	for i, h := range r.hours {
+		names[i] = h.String()
+	}
+	return names
+}
+
+// sweptJSON is the JSON form; fields may be added, never renamed.
+type sweptJSON struct {
+	compact.Swept
+	Hours []string `json:"marked"`
+}
+
 // writeSwept prints what a sweep did for people.
-func writeSwept(w io.Writer, s compact.Swept, elapsed time.Duration) error {
+func writeSwept(w io.Writer, s compact.Swept, marked []string, elapsed time.Duration) error {
+	for i, name := range marked {
+		if i == linesShown {
+			fmt.Fprintf(w, "and %d more; all of them: compactor status --json\n", len(marked)-i)
+			break
+		}
+		fmt.Fprintf(w, "marked: %s\n", name)
+	}
 	_, err := fmt.Fprintf(w, "%d hours, %d partitions: %d complete, %d looked into (%d rows of %d lanes read); %d hours marked in %s\n",
 		s.Hours, s.Partitions, s.Complete, s.Looked, s.Rows, s.Lanes, s.Marked, elapsed.Round(10*time.Millisecond))
 	return err

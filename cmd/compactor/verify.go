@@ -18,7 +18,8 @@ func newVerify(g *app.Global) *cobra.Command {
 		Use:   "verify",
 		Short: "Recount raw rows against the lake",
 		Long: `Decode every partition in full, read every raw row that is still in the store, and compare both
-with the partition's own books: rows seen = rows published + duplicates + erased.
+with the partition's own books: rows seen = rows published + duplicates + erased. Copies that were
+only noted, because they change no event of a partition, are counted among rows seen and duplicates.
 
 An hour with raw rows that are not merged yet is behind: it is marked, and the next run or once
 rewrites it. An hour whose partition cannot be read, whose books do not balance, or that lacks

@@ -11,7 +11,8 @@ import (
 )
 
 func newFile(g *app.Global) *cobra.Command {
-	var flags app.MappingFlags
+	var mapping app.MappingFlags
+	var guards app.GuardFlags
 	cmd := &cobra.Command{
 		Use:   "file [flags] PATH|URL|-...",
 		Short: "Ingest JSON lines from files, objects or standard input",
@@ -25,19 +26,24 @@ To ingest a file again is safe: copies of an event become one.`,
   ingest file s3://raw-events/2026/11/`,
 		Args: app.Args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m, err := flags.Read(cmd.Flags())
+			m, err := mapping.Read(cmd.Flags())
 			if err != nil {
 				return err
 			}
-			return run(cmd, g, ingest.Files{Inputs: args, Stdin: cmd.InOrStdin()}, m)
+			guards, err := guards.Read(cmd.Flags(), false)
+			if err != nil {
+				return err
+			}
+			return run(cmd, g, ingest.Files{Inputs: args, Stdin: cmd.InOrStdin()}, m, guards)
 		},
 	}
-	flags.Add(cmd.Flags())
+	mapping.Add(cmd.Flags())
+	guards.Add(cmd.Flags())
 	return cmd
 }
 
 // run ingests a source and says what was done, also after an error.
-func run(cmd *cobra.Command, g *app.Global, src ingest.Source, m ingest.Mapping) (err error) {
+func run(cmd *cobra.Command, g *app.Global, src ingest.Source, m ingest.Mapping, guards app.GuardFlags) (err error) {
 	ctx := cmd.Context()
 	b, err := g.Open(ctx)
 	if err != nil {
@@ -45,7 +51,7 @@ func run(cmd *cobra.Command, g *app.Global, src ingest.Source, m ingest.Mapping)
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	start := time.Now()
-	sum, err := g.Ingest(ctx, b, src, m)
+	sum, err := g.Ingest(ctx, b, src, m, guards)
 	app.WriteIngest(cmd.OutOrStdout(), sum, time.Since(start))
 	return err
 }

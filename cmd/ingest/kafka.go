@@ -12,6 +12,7 @@ import (
 func newKafka(g *app.Global) *cobra.Command {
 	var mapping app.MappingFlags
 	var topics app.TopicFlags
+	var guards app.GuardFlags
 	cmd := &cobra.Command{
 		Use:   "kafka --brokers B --topics a,b | --topic-pattern P --group G",
 		Short: "Ingest events from Kafka topics until stopped",
@@ -22,6 +23,10 @@ is committed only after the store holds the event and its hour is marked.`,
 		Args: app.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			m, err := mapping.Read(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			guards, err := guards.Read(cmd.Flags(), true)
 			if err != nil {
 				return err
 			}
@@ -36,12 +41,13 @@ is committed only after the store holds the event and its hour is marked.`,
 			}
 			defer func() { err = errors.Join(err, b.Close()) }()
 			start := time.Now()
-			sum, err := g.Ingest(ctx, b, src, m)
+			sum, err := g.Ingest(ctx, b, src, m, guards)
 			app.WriteIngest(cmd.OutOrStdout(), sum, time.Since(start))
 			return app.Stopped(ctx, err)
 		},
 	}
 	mapping.Add(cmd.Flags())
 	topics.Add(cmd.Flags(), "group")
+	guards.Add(cmd.Flags())
 	return cmd
 }

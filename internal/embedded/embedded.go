@@ -114,7 +114,7 @@ func (d *DB) checkFormat(format byte) error {
 	}
 	defer done.Close()
 	if len(v) != 1 || v[0] != format {
-		return fmt.Errorf("its format is %x, this build knows %d", v, format)
+		return fmt.Errorf("its format is %x, this build knows %d (use the build that made it, or another --data directory)", v, format)
 	}
 	return nil
 }

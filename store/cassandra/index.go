@@ -13,10 +13,11 @@ import (
 const indexPage = 5000
 
 const (
-	selectLanes = "SELECT lane, closed, rows, bytes, WRITETIME(closed) FROM segments WHERE event_type = ? AND hour = ?"
+	laneColumns = "lane, closed, rows, bytes, row_ttl, WRITETIME(closed)"
+	selectLanes = "SELECT " + laneColumns + " FROM segments WHERE event_type = ? AND hour = ?"
 
 	ofTokens    = " FROM segments WHERE token(event_type, hour) > ? AND token(event_type, hour) <= ?"
-	selectIndex = "SELECT token(event_type, hour), event_type, hour, lane, closed, rows, bytes, WRITETIME(closed)" + ofTokens
+	selectIndex = "SELECT token(event_type, hour), event_type, hour, " + laneColumns + ofTokens
 	selectHours = "SELECT DISTINCT token(event_type, hour), event_type, hour" + ofTokens
 )
 
@@ -34,22 +35,33 @@ func (s *Store) PutLane(ctx context.Context, h afterhours.Hour, l store.Lane) er
 func (s *Store) Lanes(ctx context.Context, h afterhours.Hour) ([]store.Lane, error) {
 	var lanes []store.Lane
 	err := each(ctx, s.read(selectLanes, h.Type, h.Span()), "lanes of "+h.String(), laneCells,
-		func(l store.Lane) error { lanes = append(lanes, s.lasting(l)); return nil })
+		func(r indexRow) error { lanes = append(lanes, r.lasting()); return nil })
 	if err != nil {
 		return nil, err
 	}
 	return lanes, nil
 }
 
-// laneCells takes the write time as Until, until lasting makes it one.
-func laneCells(l *store.Lane) []any {
-	return []any{&l.Name, &l.Closed, &l.Rows, &l.Bytes, (*int64)(&l.Until)}
+// indexRow is a row of the index and the token of its hour, by which a scan goes.
+type indexRow struct {
+	token           int64
+	eventType, span string
+	lane            store.Lane
+	put             int64 // when it was written, in microseconds
+	ttl             int64 // of its rows, in seconds
 }
 
-// lasting sets Until of a lane from when it was put.
-func (s *Store) lasting(l store.Lane) store.Lane {
-	l.Until += afterhours.Micros((store.Renewal + s.ttl).Microseconds())
-	return l
+// laneCells are where laneColumns are.
+func laneCells(r *indexRow) []any {
+	l := &r.lane
+	return []any{&l.Name, &l.Closed, &l.Rows, &l.Bytes, &r.ttl, &r.put}
+}
+
+// lasting returns the lane. Until goes by the TTL under which the rows were
+// written, which may have been changed since.
+func (r indexRow) lasting() store.Lane {
+	r.lane.Until = afterhours.Micros(r.put + store.Renewal.Microseconds() + r.ttl*1e6)
+	return r.lane
 }
 
 // Hours implements [store.Store].
@@ -68,16 +80,9 @@ func (s *Store) Index(ctx context.Context, visit func(afterhours.Hour, []store.L
 func (s *Store) index(page int, visit func(afterhours.Hour, []store.Lane) error) *indexScan {
 	x := &indexScan{s: s, stmt: selectIndex, page: page, visit: visit}
 	x.cells = func(r *indexRow) []any {
-		return append([]any{&r.token, &r.eventType, &r.span}, laneCells(&r.lane)...)
+		return append([]any{&r.token, &r.eventType, &r.span}, laneCells(r)...)
 	}
 	return x
-}
-
-// indexRow is a row of the index and the token of its hour, by which a scan goes.
-type indexRow struct {
-	token           int64
-	eventType, span string
-	lane            store.Lane
 }
 
 // indexScan visits the hours of the index. The rows of an hour come one after the
@@ -138,7 +143,7 @@ func (x *indexScan) flush() error {
 	}
 	lanes := make([]store.Lane, len(x.rows))
 	for i, r := range x.rows {
-		lanes[i] = x.s.lasting(r.lane)
+		lanes[i] = r.lasting()
 	}
 	x.done, x.rows = first.token, x.rows[:0]
 	return x.visit(h, lanes)

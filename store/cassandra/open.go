@@ -85,7 +85,7 @@ func newStore(session *gocql.Session, ttl time.Duration) *Store {
 		session:           session,
 		ttl:               ttl,
 		insertRow:         fmt.Sprintf(insertRow, seconds),
-		insertLane:        fmt.Sprintf(insertLane, 2*seconds),
+		insertLane:        fmt.Sprintf(insertLane, seconds, 2*seconds),
 		insertNote:        fmt.Sprintf(insertNote, 2*seconds),
 		insertPublication: fmt.Sprintf(insertPublication, 2*seconds),
 	}

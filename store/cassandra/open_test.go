@@ -10,6 +10,7 @@ import (
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
 
 	"github.com/afterhours/afterhours/internal/testenv"
+	"github.com/afterhours/afterhours/store"
 )
 
 // wantOpenError opens a URL that must be refused with a message that has every
@@ -88,6 +89,31 @@ func TestSettingsHoldForAll(t *testing.T) {
 
 	exec(t, first, "UPDATE settings SET value = '2' WHERE name = 'format' IF EXISTS")
 	wantOpenError(t, url, "format 2", "knows only 1")
+}
+
+// A lane tells how long its rows last, as they were written, also when the TTL of
+// new rows has been changed since.
+func TestLaneRemembersTTL(t *testing.T) {
+	ctx, url := t.Context(), testenv.Keyspace(t)
+	first, old, young := open(t, url+"?ttl=48h"), store.SharedLane(0), store.SharedLane(1)
+	if err := first.PutLane(ctx, tenOClock, old); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, first, "UPDATE settings SET value = '24h' WHERE name = 'raw_ttl' IF EXISTS")
+	second := open(t, url)
+	if err := second.PutLane(ctx, tenOClock, young); err != nil {
+		t.Fatal(err)
+	}
+	lanes, err := second.Lanes(ctx, tenOClock)
+	if err != nil || len(lanes) != 2 {
+		t.Fatalf("lanes: %v, %v", lanes, err)
+	}
+	for i, hours := range []int64{49, 25} {
+		left := time.Duration(lanes[i].Until-now()) * time.Microsecond
+		if want := time.Duration(hours) * time.Hour; left > want || left < want-time.Minute {
+			t.Errorf("lane %s has rows for %s, want %s", lanes[i].Name, left, want)
+		}
+	}
 }
 
 // Without a word from anybody the default is recorded.

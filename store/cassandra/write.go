@@ -14,7 +14,7 @@ import (
 // The TTL is part of the statements, since it is the same for every row.
 const (
 	insertRow  = "INSERT INTO events (event_type, hour, lane, segment, seq, event) VALUES (?, ?, ?, ?, ?, ?) USING TTL %d"
-	insertLane = "INSERT INTO segments (event_type, hour, lane, closed, rows, bytes) VALUES (?, ?, ?, ?, ?, ?) USING TTL %d"
+	insertLane = "INSERT INTO segments (event_type, hour, lane, closed, rows, bytes, row_ttl) VALUES (?, ?, ?, ?, ?, ?, %d) USING TTL %d"
 	insertNote = "INSERT INTO noted (event_type, hour, lineage, lane, segment, lo, hi) VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL %d"
 )
 

@@ -1,14 +1,18 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/afterhours/afterhours/dirty"
 	dirtykafka "github.com/afterhours/afterhours/dirty/kafka"
@@ -75,61 +79,109 @@ func (b *Backends) Close() error {
 }
 
 func (g *Global) openStore(ctx context.Context) (store.Store, error) {
-	switch scheme, dir, err := g.scheme("--store", g.Store, "store"); {
+	switch p, err := g.place("--store", g.Store, "store"); {
 	case err != nil:
 		return nil, err
-	case scheme == "cassandra":
+	case p.scheme == "cassandra":
 		s, err := cassandra.Open(ctx, g.Store, g.Logger)
 		if err != nil {
 			return nil, fmt.Errorf("--store: %w", err)
 		}
 		return s, nil
-	case scheme == "pebble":
-		s, err := storepebble.Open(dir, storepebble.Options{Logger: g.Logger})
+	case p.scheme == "pebble":
+		ttl, err := p.ttl("--store")
+		if err != nil {
+			return nil, err
+		}
+		s, err := storepebble.Open(p.dir, storepebble.Options{TTL: ttl, Logger: g.Logger})
 		if err != nil {
 			return nil, fmt.Errorf("--store: %w", err)
 		}
 		return s, nil
 	default:
-		return nil, unknownScheme("--store", scheme, "cassandra", "pebble")
+		return nil, unknownScheme("--store", p.scheme, "cassandra", "pebble")
 	}
 }
 
 func (g *Global) openDirty(ctx context.Context) (dirty.Queue, error) {
-	switch scheme, dir, err := g.scheme("--dirty", g.Dirty, "dirty"); {
+	switch p, err := g.place("--dirty", g.Dirty, "dirty"); {
 	case err != nil:
 		return nil, err
-	case scheme == "kafka":
+	case p.scheme == "kafka":
 		q, err := dirtykafka.Open(ctx, g.Dirty, g.Logger)
 		if err != nil {
 			return nil, fmt.Errorf("--dirty: %w", err)
 		}
 		return q, nil
-	case scheme == "pebble":
-		q, err := dirtypebble.Open(dir, dirtypebble.Options{Logger: g.Logger})
+	case p.scheme == "pebble":
+		if err := p.know("--dirty"); err != nil {
+			return nil, err
+		}
+		q, err := dirtypebble.Open(p.dir, dirtypebble.Options{Logger: g.Logger})
 		if err != nil {
 			return nil, fmt.Errorf("--dirty: %w", err)
 		}
 		return q, nil
 	default:
-		return nil, unknownScheme("--dirty", scheme, "kafka", "pebble")
+		return nil, unknownScheme("--dirty", p.scheme, "kafka", "pebble")
 	}
 }
 
-// scheme returns the scheme of a backend's URL, and the directory if it is the
-// embedded one. No URL means embedded, below --data.
-func (g *Global) scheme(flag, raw, name string) (scheme, dir string, err error) {
+// place is where a backend is: the directory and the parameters are those of an
+// embedded one.
+type place struct {
+	scheme string
+	dir    string
+	params url.Values
+}
+
+// place reads a backend's URL. None means embedded, below --data.
+func (g *Global) place(flag, raw, name string) (place, error) {
 	if raw == "" {
-		return "pebble", filepath.Join(g.Data, name), nil
+		return place{scheme: "pebble", dir: filepath.Join(g.Data, name)}, nil
 	}
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
-		return "", "", Usagef("%s %q is not a URL, such as cassandra://host/keyspace or pebble:///dir", flag, raw)
+		return place{}, Usagef("%s %q is not a URL, such as cassandra://host/keyspace or pebble:///dir", flag, raw)
 	}
-	if scheme == "pebble" && rest == "" {
-		return "", "", Usagef("%s %q names no directory: want pebble:///dir", flag, raw)
+	if scheme != "pebble" {
+		return place{scheme: scheme}, nil
 	}
-	return scheme, rest, nil
+	dir, query, _ := strings.Cut(rest, "?")
+	if dir == "" {
+		return place{}, Usagef("%s %q names no directory: want pebble:///dir", flag, raw)
+	}
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return place{}, Usagef("%s %q: parameters: %w", flag, raw, err)
+	}
+	return place{scheme, dir, params}, nil
+}
+
+// know refuses parameters other than the known ones.
+func (p place) know(flag string, known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(p.params)) {
+		if !slices.Contains(known, name) {
+			return Usagef("%s: unknown parameter %q, have: %s", flag, name, cmp.Or(strings.Join(known, ", "), "none"))
+		}
+		if len(p.params[name]) > 1 {
+			return Usagef("%s: parameter %s is given twice", flag, name)
+		}
+	}
+	return nil
+}
+
+// ttl returns how long rows are to live, 0 if the URL does not say.
+func (p place) ttl(flag string) (time.Duration, error) {
+	if err := p.know(flag, "ttl"); err != nil || !p.params.Has("ttl") {
+		return 0, err
+	}
+	text := p.params.Get("ttl")
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, Usagef("%s: ttl %q: want a positive duration, such as 720h", flag, text)
+	}
+	return d, nil
 }
 
 func unknownScheme(flag, scheme string, known ...string) error {

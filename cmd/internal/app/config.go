@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -16,7 +17,7 @@ import (
 )
 
 // envPrefix begins the environment variable of every flag: --log-format is
-// AFTERHOURS_LOG_FORMAT.
+// AFTERHOURS_LOG_FORMAT. A flag that may be repeated has one value a line there.
 const envPrefix = "AFTERHOURS_"
 
 // Global are the flags every command has.
@@ -43,7 +44,7 @@ func NewRoot(name, short, long, example string) (*cobra.Command, *Global) {
 	root := &cobra.Command{Use: name, Short: short, Long: long, Example: example}
 	f := root.PersistentFlags()
 	f.StringVar(&g.Data, "data", "./afterhours-data", "root `DIR` of the embedded backends and their lake")
-	f.StringVar(&g.Store, "store", "", "where events are kept: cassandra://host1,host2/keyspace or pebble:///dir (default: embedded, below --data)")
+	f.StringVar(&g.Store, "store", "", "where events are kept: cassandra://host1,host2/keyspace or pebble:///dir, with ?ttl=720h to say how long (default: embedded, below --data)")
 	f.StringVar(&g.Dirty, "dirty", "", "queue of dirty hours: kafka://broker1,broker2/topic or pebble:///dir (default: embedded, below --data)")
 	f.StringVar(&g.Lake, "lake", "", "where partitions are published: s3://bucket/prefix, gs://bucket/prefix or file:///dir (default: below --data)")
 	f.StringVar(&g.Config, "config", "", "YAML `FILE` with flags by name, those of one program under its name")
@@ -53,18 +54,23 @@ func NewRoot(name, short, long, example string) (*cobra.Command, *Global) {
 		if err := configure(cmd); err != nil {
 			return Usage(err)
 		}
-		var err error
-		g.Logger, err = newLogger(cmd.ErrOrStderr(), g.LogFormat, g.LogLevel)
-		if err != nil {
-			return err
-		}
-		// Libraries that write to the standard log say nothing that is not also
-		// in an error.
-		slog.SetLogLoggerLevel(slog.LevelDebug)
-		slog.SetDefault(g.Logger)
-		return nil
+		return g.LogTo(cmd.ErrOrStderr())
 	}
 	return Grouping(root), g
+}
+
+// LogTo makes the logger, which writes to w as the flags say.
+func (g *Global) LogTo(w io.Writer) error {
+	l, err := newLogger(w, g.LogFormat, g.LogLevel)
+	if err != nil {
+		return err
+	}
+	g.Logger = l
+	// Libraries that write to the standard log say nothing that is not also in
+	// an error.
+	slog.SetLogLoggerLevel(slog.LevelDebug)
+	slog.SetDefault(l)
+	return nil
 }
 
 // configure sets the flags that were not given on the command line.
@@ -77,7 +83,7 @@ func configure(cmd *cobra.Command) error {
 		if !ok || given[f.Name] {
 			return
 		}
-		if err := cmd.Flags().Set(f.Name, v); err != nil {
+		if err := setFromText(cmd.Flags(), f, v); err != nil {
 			errs = append(errs, fmt.Errorf("environment: %w", err))
 		}
 		given[f.Name] = true
@@ -87,6 +93,21 @@ func configure(cmd *cobra.Command) error {
 		errs = append(errs, configureFromFile(cmd, path, given))
 	}
 	return errors.Join(errs...)
+}
+
+// setFromText gives a flag the value of its variable. A flag that may be repeated
+// takes one from each line: the values may have commas in them.
+func setFromText(flags *pflag.FlagSet, f *pflag.Flag, text string) error {
+	values := []string{text}
+	if _, list := f.Value.(pflag.SliceValue); list {
+		values = strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	}
+	for _, v := range values {
+		if err := flags.Set(f.Name, v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // configureFromFile reads a file such as

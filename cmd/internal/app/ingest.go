@@ -56,8 +56,8 @@ func (m *MappingFlags) Read(f *pflag.FlagSet) (ingest.Mapping, error) {
 }
 
 // Ingest runs a source to its end, or until ctx ends, telling how far it is.
-func (g *Global) Ingest(ctx context.Context, b *Backends, src ingest.Source, m ingest.Mapping) (ingest.Summary, error) {
-	w := ingest.New(b.Store, b.Dirty, ingest.Options{Columns: m.Columns, Log: g.Logger})
+func (g *Global) Ingest(ctx context.Context, b *Backends, src ingest.Source, m ingest.Mapping, a GuardFlags) (ingest.Summary, error) {
+	w := ingest.New(b.Store, b.Dirty, a.apply(ingest.Options{Columns: m.Columns, Log: g.Logger}))
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
