@@ -169,6 +169,63 @@ func TestRunGivesUpAfterTheGrace(t *testing.T) {
 	})
 }
 
+// Records that wait to be mapped are bounded by their bytes, not only by their
+// number: large ones would take hundreds of megabytes.
+func TestRunBoundsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		g := newGate("append")
+		f.fault = g.fault
+		var taken atomic.Int64
+		src := sourceFunc(func(ctx context.Context, put Put) error {
+			for i := range 100 {
+				r := Record{Bytes: fmt.Appendf(nil, `{"t":"2026-11-20T10:00:00Z","n":%d,"pad":"%s"}`, i, strings.Repeat("x", 1<<19))}
+				if err := put(ctx, r, func() {}); err != nil {
+					return err
+				}
+				taken.Add(1)
+			}
+			return nil
+		})
+		time.AfterFunc(time.Minute, func() {
+			if n := taken.Load(); n > (pumpBytes+1<<20)>>19 {
+				t.Errorf("%d records of half a MiB are taken while the store hangs", n)
+			}
+			close(g.open)
+		})
+		s, err := Run(context.Background(), src, plainMapping, New(f, f, Options{InHand: 1 << 20}))
+		if err != nil || s.Written != 100 {
+			t.Errorf("summary is %+v, error %v", s, err)
+		}
+	})
+}
+
+// What is received is stamped, and accepted or not, by the clock of the options.
+func TestRunGoesByTheClockOfTheOptions(t *testing.T) {
+	f := newFake(t)
+	f.now = func() time.Time { return noon.AddDate(1, 0, 0) }
+	m := plainMapping
+	m.AcceptPast, m.AcceptFuture = time.Hour, time.Hour
+	src := sourceFunc(func(ctx context.Context, put Put) error {
+		for _, at := range []time.Time{f.now(), noon} {
+			r := Record{Bytes: fmt.Appendf(nil, `{"t":%q}`, at.Format(time.RFC3339)), Position: at.String()}
+			if err := put(ctx, r, func() {}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s, err := Run(t.Context(), src, m, New(f, f, Options{Now: f.now}))
+	if err != nil || s.Written != 1 || s.Quarantined != 1 {
+		t.Errorf("summary is %+v, error %v", s, err)
+	}
+	for id, rows := range f.copies {
+		if r := rows[0]; r.event.Received != afterhours.MicrosOf(f.now()) || r.wrote != r.event.Received {
+			t.Errorf("%s is received at %s and written at %s", id, r.event.Received, r.wrote)
+		}
+	}
+}
+
 // When the writer fails, the source is told to stop, and its error is the cause.
 func TestRunFailsWithTheWriter(t *testing.T) {
 	for op, refusal := range map[string]error{"index": store.ErrRefused, "columns": store.ErrColumnConflict} {

@@ -225,10 +225,10 @@ func (m *model) rewrite(o RewriteOptions, add []row) (res Result, err error) {
 		return res, err
 	}
 	defer r.Close()
-	for _, x := range append(m.in(noted), add...) { // noted ones must be ignored
-		if m.where[x.id] == noted && o.Rebuild {
-			continue
-		}
+	if !o.Rebuild {
+		add = append(m.in(noted), add...) // noted ones must be ignored
+	}
+	for _, x := range add {
 		if err := r.Add(x.id, originOf(x), x.e); err != nil {
 			return res, err
 		}

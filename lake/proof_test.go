@@ -62,27 +62,31 @@ func TestProveFindsStoresThatIgnoreConditions(t *testing.T) {
 	}
 }
 
-// The same on Google Cloud Storage, where the condition is a parameter.
+// The same on Google Cloud Storage, where the condition is a parameter, for uploads
+// in one request and in several.
 func TestProveFindsGCSThatIgnoresGenerations(t *testing.T) {
 	bucket := testenv.GCS(t)
 	target := &url.URL{Scheme: "http", Host: os.Getenv("STORAGE_EMULATOR_HOST")}
 	pass := httputil.NewSingleHostReverseProxy(target)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		if strings.HasPrefix(r.URL.Path, "/upload/") {
-			q.Del("ifGenerationMatch")
-			r.URL.RawQuery = q.Encode()
-		}
-		r.Host = target.Host
-		pass.ServeHTTP(w, r)
-	}))
-	t.Cleanup(s.Close)
-	t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(s.URL, "http://"))
-	l := openTest(t, bucket)
-	if err := l.Prove(context.Background()); err == nil || !strings.Contains(err.Error(), "generations") {
-		t.Errorf("Prove = %v", err)
+	for _, kind := range []string{"multipart", "resumable"} {
+		t.Run(kind, func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if q := r.URL.Query(); q.Get("uploadType") == kind {
+					q.Del("ifGenerationMatch")
+					r.URL.RawQuery = q.Encode()
+				}
+				r.Host = target.Host
+				pass.ServeHTTP(w, r)
+			}))
+			t.Cleanup(s.Close)
+			t.Setenv("STORAGE_EMULATOR_HOST", strings.TrimPrefix(s.URL, "http://"))
+			l := openTest(t, bucket)
+			if err := l.Prove(context.Background()); err == nil || !strings.Contains(err.Error(), "generations") {
+				t.Errorf("Prove = %v", err)
+			}
+			mustBeEmpty(t, l)
+		})
 	}
-	mustBeEmpty(t, l)
 }
 
 // The proof is made at every start: it moves a few bytes on S3, not megabytes.

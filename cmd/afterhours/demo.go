@@ -46,7 +46,8 @@ func newDemo(g *app.Global) *cobra.Command {
 		Use:   "demo",
 		Short: "Show the whole path on sample events",
 		Long: `Write sample events with realistic lateness, duplicates and broken lines; ingest and compact them; let
-a second wave arrive days late; compact again; and show what became of each hour.
+a second wave arrive days late; compact again; show what became of each hour; and ingest the first
+wave once more, which changes no object.
 
 The demo works in ./afterhours-demo unless --data is given. Every other command can be pointed there.
 When it is run again it begins anew.`,
@@ -112,6 +113,9 @@ func runDemo(ctx context.Context, out io.Writer, g *app.Global, events int) (err
 		}
 	}
 	if err := d.table(); err != nil {
+		return err
+	}
+	if err := d.again(ctx, first); err != nil {
 		return err
 	}
 	return d.next(time.Since(start))
@@ -199,6 +203,21 @@ func (d *demo) table() error {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%+d\t%d\t%d\t\n", h, f.Rows, f.Duplicates, f.Late, s.Rows, s.Added, s.Duplicates, s.Late)
 	}
 	return t.Flush()
+}
+
+// again ingests a file that is in the lake already, and says what that changed.
+func (d *demo) again(ctx context.Context, path string) error {
+	fmt.Fprintf(d.out, "\nThe first file once more: ")
+	if _, err := d.g.Ingest(ctx, d.b.Backends, ingest.Files{Inputs: []string{path}}, demoMapping, app.GuardFlags{}); err != nil {
+		return err
+	}
+	d.waves = append(d.waves, nil)
+	done, err := d.drain(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(d.out, "%d copies are counted, %d objects change\n", done.Duplicates, done.Rewritten)
+	return err
 }
 
 // next says where things lie and what to do with them.

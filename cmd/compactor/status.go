@@ -42,7 +42,7 @@ partitions that know more segments than they should.`,
 				return err
 			}
 			if asJSON {
-				return writeStatusJSON(cmd.OutOrStdout(), c, s)
+				return encode(cmd.OutOrStdout(), newStatusJSON(c.Group, c.Lake.URL(), s))
 			}
 			return writeStatus(cmd.OutOrStdout(), s, time.Now())
 		},
@@ -122,9 +122,9 @@ type (
 	}
 )
 
-func writeStatusJSON(w io.Writer, c *app.Compaction, s compact.Status) error {
+func newStatusJSON(group, lake string, s compact.Status) statusJSON {
 	out := statusJSON{
-		Group: c.Group, Lake: c.Lake.URL(), Waiting: []waitingJSON{}, Stuck: app.NewStuckJSON(s.Stuck), Types: []typeJSON{}, Oversized: []oversizedJSON{},
+		Group: group, Lake: lake, Waiting: []waitingJSON{}, Stuck: app.NewStuckJSON(s.Stuck), Types: []typeJSON{}, Oversized: []oversizedJSON{},
 	}
 	for _, h := range s.Waiting {
 		out.Waiting = append(out.Waiting, waitingJSON{h.Hour.String(), h.Since.Time(), h.Due.UTC()})
@@ -135,7 +135,7 @@ func writeStatusJSON(w io.Writer, c *app.Compaction, s compact.Status) error {
 	for _, p := range s.Oversized {
 		out.Oversized = append(out.Oversized, oversizedJSON{p.Hour.String(), p.Manifest})
 	}
-	return encode(w, out)
+	return out
 }
 
 func encode(w io.Writer, v any) error {

@@ -87,7 +87,7 @@ func (r *recorder) names() []string {
 // sweptJSON is the JSON form; fields may be added, never renamed.
 type sweptJSON struct {
 	compact.Swept
-	Hours []string `json:"marked"`
+	Names []string `json:"marked"`
 }
 
 // writeSwept prints what a sweep did for people.

@@ -79,6 +79,17 @@ func TestConfigFromEnvironment(t *testing.T) {
 	}
 }
 
+// TestListFromEnvironment: a flag that may be repeated takes one value from each
+// line of its variable, commas and all, and the file adds none.
+func TestListFromEnvironment(t *testing.T) {
+	t.Setenv("AFTERHOURS_COLUMN", "a=b,c\nd=e:int64\n")
+	p := newProgram()
+	code := p.run(t, "file", "--config", configFile(t, "ingest:\n  column: [x=y]\n"))
+	if code != ExitDone || !slices.Equal(p.columns, []string{"a=b,c", "d=e:int64"}) {
+		t.Errorf("exit code %d, columns %q: %s", code, p.columns, &p.stderr)
+	}
+}
+
 // TestConfigMistakes: the answer names the line and the key, and is one of usage.
 func TestConfigMistakes(t *testing.T) {
 	for _, c := range []struct{ text, says string }{
