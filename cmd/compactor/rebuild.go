@@ -27,7 +27,7 @@ what there is, and nothing is lost.
 With --discard-base the partition need not be there, nor be readable: the way out of a stuck hour of which no
 older version can be restored. Given up for ever are the events whose raw rows have expired (30 days after they
 came, unless the store's URL says otherwise) and the hour's books up to now. If the partition cannot be read,
-so is the list of erased events: one whose raw row is still there comes back.`,
+the list of erased events is given up too: one whose raw row is still there comes back.`,
 		Example: `  compactor rebuild purchase/2026-11-20T10 purchase/2026-11-20T11
   compactor rebuild purchase/2026-11-20T10 --discard-base`,
 		Args: app.Args(cobra.MinimumNArgs(1)),

@@ -21,11 +21,10 @@ func newRestore(g *app.Global) *cobra.Command {
 		Long: `Publish an older version of an hour's partition again, from a local file, over whatever is there now. HOUR is
 a type and an hour in UTC: purchase/2026-11-20T10. A file that is damaged or of another hour is refused.
 
-To copy an object back by other means is wrong: a compactor would take it for the present one.
-
 Rows that came since that version are not lost if they are still in the store: the hour is marked, and the next
 run or once merges them again. What came since and has expired in the store is only in the version that is
-replaced; keep that one, if it can be read. What was erased since stays erased.
+replaced; keep that one, if it can be read. What was erased since stays erased, if the present partition can be
+read. To copy the object back by other means would mark nothing, and bring erased events back.
 
 An older version comes from the bucket's versioning, or from a backup:
 

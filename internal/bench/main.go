@@ -5,7 +5,10 @@
 //	rebuilding an hour    against the bare paged read of the same rows
 //	merging late events   against that rebuild
 //
-// Every piece of work runs in a process of its own, so that its peak resident
+// and, as "bench lanes" and "bench sweep", what months of late events and a sweep
+// over complete hours cost.
+//
+// Every piece of the first runs in a process of its own, so that its peak resident
 // memory can be told. It prints the median of several runs.
 package main
 
@@ -31,6 +34,8 @@ type bench struct {
 	events, late int
 	cassandra    string // host:port
 	kafka        string
+	hours        int    // to sweep
+	lake         string // to sweep
 	dir          string // of the lakes
 	run          string // unique part of the names of this run
 }
@@ -42,6 +47,17 @@ type figure struct {
 }
 
 func main() {
+	if err := run(context.Background(), os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the first argument says: lanes, sweep, or else the straight path.
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "lanes" {
+		return lanes(ctx, args[1:])
+	}
 	var b bench
 	var runs int
 	var work string
@@ -53,20 +69,23 @@ func main() {
 	flag.StringVar(&b.dir, "dir", "", "where the lakes are made (default: a temporary directory)")
 	flag.StringVar(&b.run, "run", "", "set by the parent process")
 	flag.StringVar(&work, "work", "", "set by the parent process")
-	flag.Parse()
-	err := b.main(work, runs)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	flag.IntVar(&b.hours, "hours", 100_000, "complete hours to sweep")
+	flag.StringVar(&b.lake, "lake", "", "`URL` of the lake to sweep (default: a temporary directory)")
+	if len(args) > 0 && args[0] == "sweep" {
+		work, args = args[0], args[1:]
 	}
+	if err := flag.CommandLine.Parse(args); err != nil {
+		return err
+	}
+	return b.main(ctx, work, runs)
 }
 
-func (b bench) main(work string, runs int) error {
-	if b.cassandra == "" || b.kafka == "" {
+func (b bench) main(ctx context.Context, work string, runs int) error {
+	if b.cassandra == "" || b.kafka == "" && work != "sweep" {
 		return fmt.Errorf("no servers: run it by `make bench`")
 	}
-	if work != "" {
-		return b.child(context.Background(), work)
+	if work != "" && work != "sweep" {
+		return b.child(ctx, work)
 	}
 	if b.dir == "" {
 		dir, err := os.MkdirTemp("", "afterhours-bench")
@@ -75,6 +94,9 @@ func (b bench) main(work string, runs int) error {
 		}
 		defer os.RemoveAll(dir)
 		b.dir = dir
+	}
+	if work == "sweep" {
+		return b.sweep(ctx)
 	}
 	figures := map[string][]figure{}
 	for n := range runs {

@@ -22,7 +22,7 @@ const sweepRows = 5
 // sweep makes a number of complete hours, with every lane closed and merged, and
 // measures what it costs to find out that nothing is to be done. Then it takes the
 // board away, and measures what it costs to find that out from the footers.
-func (b bench) sweep(ctx context.Context, hours int, lakeURL string) error {
+func (b bench) sweep(ctx context.Context) error {
 	b.run = fmt.Sprintf("bench_%d_sweep", os.Getpid())
 	if err := b.keyspace("CREATE KEYSPACE " + b.run + " WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"); err != nil {
 		return err
@@ -32,7 +32,10 @@ func (b bench) sweep(ctx context.Context, hours int, lakeURL string) error {
 		return err
 	}
 	defer s.Close()
-	l, err := lake.Open(ctx, lakeURL, lake.Options{Logger: quiet})
+	if b.lake == "" {
+		b.lake = b.lakeURL()
+	}
+	l, err := lake.Open(ctx, b.lake, lake.Options{Logger: quiet})
 	if err != nil {
 		return err
 	}
@@ -44,10 +47,10 @@ func (b bench) sweep(ctx context.Context, hours int, lakeURL string) error {
 		return err
 	}
 	begun := time.Now()
-	if err := b.makeHours(ctx, s, c, hours, cfg.Workers); err != nil {
+	if err := b.makeHours(ctx, s, c, cfg.Workers); err != nil {
 		return err
 	}
-	fmt.Printf("%d hours of %d rows made and published in %.1f s (%.0f/s)\n", hours, sweepRows, time.Since(begun).Seconds(), float64(hours)/time.Since(begun).Seconds())
+	fmt.Printf("%d hours of %d rows made and published in %.1f s (%.0f/s)\n", b.hours, sweepRows, time.Since(begun).Seconds(), float64(b.hours)/time.Since(begun).Seconds())
 	if err := b.timeSweep(ctx, "sweep", c); err != nil {
 		return err
 	}
@@ -67,10 +70,10 @@ type elsewhere struct{ *cassandra.Store }
 func (e elsewhere) Board(lake string) store.Board { return e.Store.Board(lake + " elsewhere") }
 
 // makeHours writes hours with one closed lane each, and publishes them.
-func (b bench) makeHours(ctx context.Context, s *cassandra.Store, c *compact.Compactor, hours, workers int) error {
+func (b bench) makeHours(ctx context.Context, s *cassandra.Store, c *compact.Compactor, workers int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
-	for n := range hours {
+	for n := range b.hours {
 		g.Go(func() error {
 			at := hour.Add(-time.Duration(n) * time.Hour)
 			h := afterhours.HourOf("bench", afterhours.MicrosOf(at))

@@ -63,6 +63,7 @@ func withGCS(t *testing.T) setup {
 	bucket := testenv.GCS(t)
 	return setup{
 		flags: []string{"--data", t.TempDir(), "--lake", bucket},
+		url:   bucket,
 		lake:  func(t *testing.T) string { return download(t, bucket) },
 	}
 }
@@ -129,16 +130,16 @@ func TestCommits(t *testing.T) {
 				if out := s.ingest(t, copies); !strings.Contains(out, "14525 events read: 14525 written") {
 					t.Errorf("ingesting the file again: %s", out)
 				}
-				out := s.compactor(t, "once")
-				if t.Log(out); !strings.Contains(out, "0 hours rewritten") || !strings.Contains(out, " 0 rows added, 14525 duplicates dropped, 0 B published") {
-					t.Errorf("compacting the file's copies: %s", out)
-				}
+			}
+			out := s.compactor(t, "once")
+			if t.Log(out); !strings.Contains(out, "0 hours rewritten") || !strings.Contains(out, " 0 rows added, 29050 duplicates dropped, 0 B published") {
+				t.Errorf("compacting the file's copies: %s", out)
 			}
 			if now := s.objects(t); !maps.Equal(now, before) {
 				t.Error("objects were changed by copies of what they hold")
 			}
 
-			out := s.compactor(t, "verify")
+			out = s.compactor(t, "verify")
 			if t.Log(out); !strings.Contains(out, "43575 rows seen = 14525 rows published + 29050 duplicates + 0 erased; 43575 raw rows recounted, 0 not merged yet; 0 hours behind, 0 broken") {
 				t.Errorf("the books: %s", out)
 			}

@@ -61,7 +61,7 @@ func (c *CompactFlags) AddPolicy(f *pflag.FlagSet) {
 	f.Float64Var(&p.AgeShare, "age-share", p.AgeShare, "share of an hour's age that must be quiet: with 8, events that come 24h late are rewritten when 3h passed without another; 0: the age does not count")
 	f.DurationVar(&p.MaxDelay, "max-delay", p.MaxDelay, "later rewrites: at most this long after the first event that waits, and at most twice the quiet, however many keep coming")
 	f.StringArrayVar(&c.typePolicies, "type-policy", nil,
-		"the above for one event type, `TYPE:grace=1m,quiet=5m,age-share=8,max-delay=2h`; parts left out are those of the general flags; may be repeated")
+		"the above for one event type, `TYPE:PART=VALUE,...` such as purchase:grace=1m,quiet=5m,age-share=8,max-delay=2h; parts left out are those of the general flags; may be repeated")
 }
 
 // AddDaemon adds the flags of commands that run until they are stopped.
