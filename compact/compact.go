@@ -140,13 +140,22 @@ func (c Config) policy(h afterhours.Hour) Policy {
 	return c.Policy
 }
 
+// class is a class of workers.
+type class int
+
+const (
+	anyClass   class = iota // of a command that keeps no classes apart
+	smallClass              // refuses giants
+	giantClass
+)
+
 // memory returns the budget of one rewrite. Half of all is the giants'.
-func (c Config) memory(giant bool) int64 {
+func (c Config) memory(of class) int64 {
 	small := c.Workers - c.Giants
 	switch {
-	case small < 1:
+	case of == anyClass || small < 1:
 		return c.Memory / int64(c.Workers)
-	case giant:
+	case of == giantClass:
 		return max(minMemory, c.Memory/2/int64(c.Giants))
 	}
 	return max(minMemory, c.Memory/2/int64(small))

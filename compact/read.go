@@ -18,7 +18,7 @@ const lanesAtOnce = 4
 // included. A row is recorded as merged only because it was added here.
 func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 	lanes := r.unread()
-	if !r.giant && bytesOf(lanes) > r.cfg.GiantBytes {
+	if r.class == smallClass && bytesOf(lanes) > r.cfg.GiantBytes {
 		return errGiant
 	}
 	r.laneOf = map[afterhours.Segment]string{}

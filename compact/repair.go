@@ -2,6 +2,7 @@ package compact
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/afterhours/afterhours"
@@ -13,7 +14,7 @@ import (
 // the object has are given up. It is the way out for a stuck hour of which no
 // older version can be restored.
 func (c *Compactor) Discard(ctx context.Context, h afterhours.Hour) Outcome {
-	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.attempt(ctx, h, discard, true) })
+	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.attempt(ctx, h, discard, anyClass) })
 	return c.repaired(ctx, out)
 }
 
@@ -42,18 +43,28 @@ func (c *Compactor) restore(ctx context.Context, h afterhours.Hour, path string)
 		return Outcome{}, err
 	}
 	defer base.Close()
-	r := &job{Compactor: c, hour: h, mode: restore, giant: true, known: known, base: base}
+	r := &job{Compactor: c, hour: h, mode: restore, known: known, base: base}
 	return r.run(ctx)
 }
 
 // repaired tells of an hour that an operator saw to.
 func (c *Compactor) repaired(ctx context.Context, o Outcome) Outcome {
 	if o.Err == nil {
-		if err := c.board.ClearStuck(ctx, o.Hour); err != nil {
-			o.Err = fmt.Errorf("clear stuck hour %s: %w", o.Hour, err)
-		}
+		o.Err = c.settle(ctx, o.Hour)
 	}
 	return c.finish(o)
+}
+
+// settle removes what was asked for and said of the hour before.
+func (c *Compactor) settle(ctx context.Context, h afterhours.Hour) error {
+	requests, err := c.board.Requests(ctx, h)
+	for _, r := range requests {
+		err = errors.Join(err, c.board.DeleteRequest(ctx, r))
+	}
+	if err = errors.Join(err, c.board.ClearStuck(ctx, h)); err != nil {
+		return fmt.Errorf("clear stuck hour %s: %w", h, err)
+	}
+	return nil
 }
 
 // Feed visits the publishes of the given time, in order of time.

@@ -29,13 +29,13 @@ var errGiant = errors.New("the hour is a giant")
 // the same hour in several processes at once: of two publishes the later one
 // starts again from what the earlier one left.
 func (c *Compactor) Rewrite(ctx context.Context, h afterhours.Hour) Outcome {
-	return c.finish(c.rewriteIn(ctx, h, true))
+	return c.finish(c.rewriteIn(ctx, h, anyClass))
 }
 
 // rewriteIn is Rewrite for one class of workers, before anybody is told. An hour
 // that does not belong to the class is errGiant.
-func (c *Compactor) rewriteIn(ctx context.Context, h afterhours.Hour, giant bool) Outcome {
-	return c.untilPublished(ctx, h, func() (Outcome, error) { return c.serveRequests(ctx, h, giant) })
+func (c *Compactor) rewriteIn(ctx context.Context, h afterhours.Hour, of class) Outcome {
+	return c.untilPublished(ctx, h, func() (Outcome, error) { return c.serveRequests(ctx, h, of) })
 }
 
 // untilPublished repeats an attempt that lost its publish to another.
@@ -65,7 +65,7 @@ func (c *Compactor) untilPublished(ctx context.Context, h afterhours.Hour, attem
 // serveRequests is one rewrite in the way that was asked for. If it stops
 // anywhere before the publish, nothing has changed; if it stops after, the next
 // one finds nothing new.
-func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, giant bool) (Outcome, error) {
+func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, of class) (Outcome, error) {
 	requests, err := c.board.Requests(ctx, h)
 	if err != nil {
 		return Outcome{}, err
@@ -74,12 +74,12 @@ func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, giant 
 	if slices.ContainsFunc(requests, func(r store.Request) bool { return r.Rebuild }) {
 		m = rebuild
 	}
-	out, err := c.attempt(ctx, h, m, giant)
+	out, err := c.attempt(ctx, h, m, of)
 	if errors.Is(err, lake.ErrNotCovered) {
 		// Some raw rows have expired: what only the partition still has must be
 		// kept, so this is a merge after all.
 		c.cfg.Logger.Warn("raw rows do not cover the partition, merging instead of rebuilding", "hour", h.String())
-		out, err = c.attempt(ctx, h, refresh, giant)
+		out, err = c.attempt(ctx, h, refresh, of)
 	}
 	if err != nil {
 		return out, err
@@ -107,14 +107,14 @@ const (
 func (m mode) whole() bool { return m == rebuild || m == discard }
 
 // attempt publishes the hour's partition anew, unless that would change nothing.
-func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, giant bool) (Outcome, error) {
+func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, of class) (Outcome, error) {
 	// The board is read before the base: a generation it knows was published by
 	// then, so a base without it has gone back or vanished.
 	known, _, err := c.board.Partition(ctx, h)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if !giant && known.Bytes > c.cfg.GiantBytes {
+	if of == smallClass && known.Bytes > c.cfg.GiantBytes {
 		return Outcome{}, errGiant
 	}
 	base, err := c.base(ctx, h, m)
@@ -122,7 +122,7 @@ func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, gian
 		return Outcome{}, err
 	}
 	defer base.Close()
-	r := &job{Compactor: c, hour: h, mode: m, giant: giant, known: known, base: base}
+	r := &job{Compactor: c, hour: h, mode: m, class: of, known: known, base: base}
 	return r.run(ctx)
 }
 
@@ -140,7 +140,7 @@ type job struct {
 	*Compactor
 	hour  afterhours.Hour
 	mode  mode
-	giant bool
+	class class
 	known store.Partition // by the board; zero if it knows nothing
 	base  *lake.Base
 
@@ -188,10 +188,9 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 	return outcome(res), r.tell(ctx, r.hour, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
 }
 
-// vanished says what is missing and what to do.
+// vanished says what is missing.
 func (r *job) vanished() error {
-	return fmt.Errorf("%w: generation %d with %d rows was published at %s; restore it with `compactor restore`, or make a new one of the raw rows that are left with `compactor rebuild --discard-base`",
-		ErrVanished, r.known.Generation, r.known.Rows, r.known.Published)
+	return fmt.Errorf("%w: generation %d with %d rows was published at %s", ErrVanished, r.known.Generation, r.known.Rows, r.known.Published)
 }
 
 // wentBack reports whether the object is an older one than was published: somebody
@@ -268,7 +267,7 @@ func origin(l store.Lane, received afterhours.Micros) afterhours.Origin {
 func (r *job) options() lake.RewriteOptions {
 	return lake.RewriteOptions{
 		Columns:    r.columns,
-		Memory:     r.cfg.memory(r.giant),
+		Memory:     r.cfg.memory(r.class),
 		Cause:      string(r.mode),
 		Rebuild:    r.mode.whole(),
 		Discard:    r.mode == discard,

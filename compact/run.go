@@ -194,8 +194,14 @@ func (v *server) start(work context.Context) bool {
 		v.giants++
 	}
 	v.limited = v.limited || v.limits.Hours > 0 && v.started >= v.limits.Hours
-	giant := w.giant || v.cfg.Giants >= v.cfg.Workers // one class only
-	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, giant)} }()
+	of := smallClass
+	switch {
+	case v.cfg.Giants >= v.cfg.Workers:
+		of = anyClass
+	case w.giant:
+		of = giantClass
+	}
+	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, of)} }()
 	return true
 }
 

@@ -83,7 +83,7 @@ func TestDemoQueries(t *testing.T) {
 // SIGTERM ends it well.
 func TestServe(t *testing.T) {
 	dir := t.TempDir()
-	d := &daemon{Cmd: command(t, "afterhours", "serve", "--data", dir, "--quiet", "50ms", "--grace", "0s", "-")}
+	d := &daemon{Cmd: command(t, "afterhours", "serve", "--data", dir, "--quiet", "50ms", "--age-share", "0", "--grace", "0s", "-")}
 	d.Stdout, d.Stderr = &d.stdout, &d.stderr
 	stdin, err := d.StdinPipe()
 	if err != nil {
@@ -119,7 +119,7 @@ func TestStream(t *testing.T) {
 	topic := testenv.Topic(t, "commit-events")
 	produce(t, topic)
 	ingest := append(append([]string{"kafka", "--brokers", testenv.Kafka(t), "--topics", topic, "--group", topic}, mapping...), s.flags...)
-	compactor := append([]string{"run", "--quiet", "200ms", "--max-delay", "2s", "--grace", "0s"}, s.flags...)
+	compactor := append([]string{"run", "--quiet", "200ms", "--age-share", "0", "--max-delay", "2s", "--grace", "0s"}, s.flags...)
 
 	for _, pause := range []time.Duration{4 * time.Second, 6 * time.Second} {
 		in, out := start(t, "ingest", ingest...), start(t, "compactor", compactor...)
