@@ -25,7 +25,6 @@ type CompactFlags struct {
 	memory       Size
 	giantSize    Size
 	typePolicies []string
-	classes      bool // giants have workers of their own
 }
 
 // NewCompactFlags returns the flags with their defaults.
@@ -43,7 +42,6 @@ func (c *CompactFlags) AddWork(f *pflag.FlagSet) {
 
 // AddClasses adds the flags of commands that keep giants apart.
 func (c *CompactFlags) AddClasses(f *pflag.FlagSet) {
-	c.classes = true
 	f.IntVar(&c.Config.Giants, "giants", c.Config.Giants, "how many of the workers may be at giants, so that these never hold up the rest; as many as --workers: all")
 	f.Var(&c.giantSize, "giant-size", "partition, or raw rows that are new, that make an hour a giant if larger")
 }
@@ -77,9 +75,6 @@ func (c *CompactFlags) AddDaemon(f *pflag.FlagSet) {
 func (c *CompactFlags) config() (compact.Config, error) {
 	cfg := c.Config
 	cfg.Memory, cfg.GiantBytes = int64(c.memory), int64(c.giantSize)
-	if !c.classes { // every worker may be at a giant, and has the same memory
-		cfg.Giants = max(1, cfg.Workers)
-	}
 	var err error
 	if cfg.Types, err = parseTypePolicies(c.typePolicies, cfg.Policy); err != nil {
 		return cfg, Usage(err)

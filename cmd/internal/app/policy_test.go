@@ -90,16 +90,3 @@ func TestOneWorker(t *testing.T) {
 		t.Errorf("%d giants, %v", cfg.Giants, err)
 	}
 }
-
-// TestClassesOfBackfill: where giants are not kept apart, each worker has an equal
-// share of the memory, so that all together stay within the budget.
-func TestClassesOfBackfill(t *testing.T) {
-	c, f := NewCompactFlags(), pflag.NewFlagSet("", pflag.ContinueOnError)
-	c.AddWork(f)
-	if err := f.Parse([]string{"--workers", "7"}); err != nil {
-		t.Fatal(err)
-	}
-	if cfg, err := c.config(); err != nil || cfg.Giants != 7 {
-		t.Errorf("%d giants of 7 workers, %v", cfg.Giants, err)
-	}
-}
