@@ -230,6 +230,7 @@ type Board interface {
 	// PutPublications records publishes in the feed; one that is there already
 	// (same lineage, generation and time) is fine. Feed visits those at or after
 	// from and before to, in order of time. Records live twice the rows' TTL.
+	// They are durable once a PutPartition that was called later has returned.
 	PutPublications(ctx context.Context, ps []Publication) error
 	Feed(ctx context.Context, from, to afterhours.Micros, visit func(Publication) error) error
 

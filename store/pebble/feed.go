@@ -25,9 +25,10 @@ func publicationKey(lake string, p store.Publication) []byte {
 	return appendInt(appendString(key, p.Lineage), p.Generation)
 }
 
-// PutPublications implements [store.Board]. All are recorded in one synced batch.
+// PutPublications implements [store.Board]. All are recorded in
+// one batch, which the sync of the partition that follows brings to disk.
 func (b board) PutPublications(ctx context.Context, ps []store.Publication) error {
-	return b.s.putExpiring(ctx, func(batch *pebble.Batch) error {
+	return b.s.putExpiring(ctx, pebble.NoSync, func(batch *pebble.Batch) error {
 		for _, p := range ps {
 			if err := setJSON(batch, publicationKey(b.lake, p), publicationRecord{p, b.s.micros()}); err != nil {
 				return err

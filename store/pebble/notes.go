@@ -31,7 +31,7 @@ func appendNote(key []byte, n store.Note) []byte {
 
 // PutNotes records the notes in one synced batch, and starts their time.
 func (s *Store) PutNotes(ctx context.Context, h afterhours.Hour, lineage string, notes []store.Note) error {
-	return s.putExpiring(ctx, func(b *pebble.Batch) error {
+	return s.putExpiring(ctx, pebble.Sync, func(b *pebble.Batch) error {
 		for _, n := range notes {
 			if err := setJSON(b, appendNote(lineageKey(h, lineage), n), noteRecord{n, s.micros()}); err != nil {
 				return err

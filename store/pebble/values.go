@@ -23,9 +23,10 @@ func (s *Store) put(ctx context.Context, key []byte, v any) error {
 	return s.db.Set(key, b, pebble.Sync)
 }
 
-// putExpiring writes the keys of one batch, synced. What can expire is written by
-// it, so that the sweeper does not delete what is just being written again.
-func (s *Store) putExpiring(ctx context.Context, fill func(b *pebble.Batch) error) error {
+// putExpiring writes the keys of one batch. What can expire is written by it, so
+// that the sweeper does not delete what is just being written again. Without sync
+// the batch is on disk as soon as a later one is.
+func (s *Store) putExpiring(ctx context.Context, sync *pebble.WriteOptions, fill func(b *pebble.Batch) error) error {
 	_, end, err := s.db.Begin(ctx)
 	if err != nil {
 		return err
@@ -37,7 +38,11 @@ func (s *Store) putExpiring(ctx context.Context, fill func(b *pebble.Batch) erro
 		return err
 	}
 	s.expiring.RLock()
-	err = s.db.ApplyNoSyncWait(b, pebble.Sync)
+	if !sync.Sync {
+		defer s.expiring.RUnlock()
+		return s.db.Apply(b, sync)
+	}
+	err = s.db.ApplyNoSyncWait(b, sync)
 	s.expiring.RUnlock()
 	if err != nil {
 		return err
