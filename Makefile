@@ -8,7 +8,7 @@ VULNDB   ?=
 SERVERS  := $(GO) run ./internal/testenv/cmd/testservers
 TIMEOUT  ?= 25m
 
-.PHONY: all build test kill lint vuln bench servers clean
+.PHONY: all build test kill lint vuln bench bench-months servers clean
 
 all: lint test
 
@@ -37,6 +37,9 @@ vuln: ## Known vulnerabilities in what we link
 
 bench: ## First figures with their floors, in one run
 	$(SERVERS) --only cassandra,kafka -- $(GO) run ./internal/bench
+
+bench-months: ## What a day of late events does to the index, and what a sweep over 100,000 complete hours costs
+	$(SERVERS) --only cassandra,kafka -- sh -ec '$(GO) run ./internal/bench lanes; $(GO) run ./internal/bench sweep'
 
 servers: ## The test servers, until Ctrl-C
 	$(SERVERS)
