@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/afterhours/afterhours/cmd/internal/app"
 )
@@ -18,7 +20,9 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	root.SetErr(&errs)
 	root.SetIn(strings.NewReader(""))
 	root.SetArgs(args)
-	code = app.Execute(t.Context(), root)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute) // a service that should not have begun
+	defer stop()
+	code = app.Execute(ctx, root)
 	return code, out.String(), errs.String()
 }
 
@@ -37,16 +41,17 @@ func TestDemo(t *testing.T) {
 // TestServeMistakes: every mistake gets an answer that names it, before anything is
 // opened.
 func TestServeMistakes(t *testing.T) {
+	embedded := "pebble://" + t.TempDir()
 	for line, says := range map[string]string{
-		"serve":                            "nothing to ingest",
-		"serve - --topics t":               "not both",
-		"serve - --new-types-per-day=-1":   "--new-types-per-day -1",
-		"serve - --allow-type _own":        "--allow-type",
-		"serve - --type-policy t:calm=1m":  `unknown part "calm"`,
-		"serve - --health-addr 8080":       `--health-addr "8080"`,
-		"serve - --workers 2 --giants 3":   "--giants 3 is more than --workers 2",
-		"serve - --store pebble:///d?x=1":  `unknown parameter "x"`,
-		"demo --store cassandra://host/ks": "embedded backends only",
+		"serve":                                "nothing to ingest",
+		"serve - --topics t":                   "not both",
+		"serve - --new-types-per-day=-1":       "--new-types-per-day -1",
+		"serve - --allow-type _own":            "--allow-type",
+		"serve - --type-policy t:calm=1m":      `unknown part "calm"`,
+		"serve - --health-addr 8080":           `--health-addr "8080"`,
+		"serve - --workers 2 --giants 3":       "--giants 3 is more than --workers 2",
+		"serve - --store " + embedded + "?x=1": `unknown parameter "x"`,
+		"demo --store cassandra://host/ks":     "embedded backends only",
 	} {
 		args := append(strings.Fields(line), "--data", t.TempDir())
 		if code, _, errs := run(t, args...); code != app.ExitUsage || !strings.Contains(errs, says) {

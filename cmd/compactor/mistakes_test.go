@@ -10,26 +10,27 @@ import (
 // is one of usage.
 func TestMistakes(t *testing.T) {
 	s := newSite(t)
+	embedded := "pebble://" + t.TempDir()
 	for line, says := range map[string]string{
-		"once --max-hours=-1":                "--max-hours -1",
-		"once --max-runtime=-1s":             "--max-runtime -1s",
-		"rebuild":                            "at least 1 arg",
-		"rebuild a b/2026-11-20T10":          `"a": want TYPE/2026-11-20T10`,
-		"rebuild b/2026-11-20":               "is a day",
-		"restore " + theHour:                 "--from is missing",
-		"restore 2026-11-20T10 --from x":     `"2026-11-20T10"`,
-		"restore " + theHour + " b --from x": "accepts 1 arg",
-		"feed --since soon":                  `--since "soon"`,
-		"feed --until soon":                  `--until "soon"`,
-		"run --health-addr nowhere":          `--health-addr "nowhere": want HOST:PORT`,
-		"run --type-policy a:calm=1m":        `unknown part "calm"`,
-		"run --giants 9":                     "--giants 9 is more than --workers 4",
-		"once --store pebble:///x?tll=720h":  `unknown parameter "tll"`,
-		"once --store pebble:///x?ttl=soon":  `ttl "soon"`,
-		"once --store pebble:///x?ttl=0s":    `ttl "0s"`,
-		"once --store pebble://?ttl=720h":    "names no directory",
-		"once --dirty pebble:///x?ttl=720h":  `unknown parameter "ttl"`,
-		"sweep everything":                   `unknown command "everything"`,
+		"once --max-hours=-1":                    "--max-hours -1",
+		"once --max-runtime=-1s":                 "--max-runtime -1s",
+		"rebuild":                                "at least 1 arg",
+		"rebuild a b/2026-11-20T10":              `"a": want TYPE/2026-11-20T10`,
+		"rebuild b/2026-11-20":                   "is a day",
+		"restore " + theHour:                     "--from is missing",
+		"restore 2026-11-20T10 --from x":         `"2026-11-20T10"`,
+		"restore " + theHour + " b --from x":     "accepts 1 arg",
+		"feed --since soon":                      `--since "soon"`,
+		"feed --until soon":                      `--until "soon"`,
+		"run --health-addr nowhere":              `--health-addr "nowhere": want HOST:PORT`,
+		"run --type-policy a:calm=1m":            `unknown part "calm"`,
+		"run --giants 9":                         "--giants 9 is more than --workers 4",
+		"once --store " + embedded + "?tll=720h": `unknown parameter "tll"`,
+		"once --store " + embedded + "?ttl=soon": `ttl "soon"`,
+		"once --store " + embedded + "?ttl=0s":   `ttl "0s"`,
+		"once --store pebble://?ttl=720h":        "names no directory",
+		"once --dirty " + embedded + "?ttl=720h": `unknown parameter "ttl"`,
+		"sweep everything":                       `unknown command "everything"`,
 	} {
 		s.fail(t, line, app.ExitUsage, says)
 	}
