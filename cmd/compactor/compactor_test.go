@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/cmd/internal/app"
+	"github.com/afterhours/afterhours/store"
 )
 
 // TestRestore: an older version is put back, and what came since is merged again by
@@ -84,6 +86,22 @@ func TestVanishedPartition(t *testing.T) {
 	s.run(t, "verify", "0 broken")
 }
 
+// TestDiscardOfNothing: of a partition that is gone, and whose raw rows are too, an
+// empty one is made: the hour is no misspelled one, since the board knows it.
+func TestDiscardOfNothing(t *testing.T) {
+	s := newSite(t)
+	h, err := afterhours.ParseHour(theHour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.onBoard(t, func(b store.Board) error {
+		return b.PutPartition(t.Context(), store.Partition{Hour: h, Lineage: "gone", Generation: 7, Rows: 3})
+	})
+	s.fail(t, "rebuild "+theHour, app.ExitFailed, "vanished")
+	s.run(t, "rebuild "+theHour+" --discard-base", theHour+": 3 rows before, 0 rows now\n")
+	s.run(t, "verify", "1 hours: 0 rows seen", "0 broken")
+}
+
 // TestRebuild writes the given hours anew, each once, and takes no name for which
 // there is nothing: a misspelled one must not become an empty partition.
 func TestRebuild(t *testing.T) {
@@ -91,7 +109,7 @@ func TestRebuild(t *testing.T) {
 	s.ingest(t, theTime, 3)
 	s.ingest(t, "2026-11-20T11", 1)
 	s.run(t, "once")
-	s.run(t, "rebuild purchase/2026-11-20T11 "+theHour+" "+theHour, "2 hours rewritten", "0 rows added")
+	s.run(t, "rebuild purchase/2026-11-20T11 "+theHour+" "+theHour, "2 hours rewritten, 0 unchanged; 0 rows added")
 	for _, flag := range []string{"", " --discard-base"} {
 		s.fail(t, "rebuild "+theHour+" purchases/2026-11-20T10"+flag, app.ExitFailed, "hour purchases/2026-11-20T10 has neither raw rows nor a partition")
 	}
@@ -147,6 +165,19 @@ func TestSweep(t *testing.T) {
 	}
 	s.run(t, "once", "2 hours rewritten")
 	s.run(t, "sweep --all --json", `"marked": []`)
+}
+
+// TestSweepAll: what a sweep takes for swept before, all is read once more.
+func TestSweepAll(t *testing.T) {
+	s := newSite(t)
+	s.ingest(t, theTime, 1)
+	s.loseQueue(t)
+	for flag, marked := range map[string]string{"": "0 hours marked", " --all": "1 hours marked"} {
+		s.onBoard(t, func(b store.Board) error {
+			return b.PutSwept(t.Context(), afterhours.MicrosOf(time.Now().Add(240*time.Hour)))
+		})
+		s.run(t, "sweep"+flag, marked)
+	}
 }
 
 // TestOnceLimits: a limit is no failure, and what is left is told and served next.

@@ -2,15 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/afterhours/afterhours/cmd/internal/app"
 	"github.com/afterhours/afterhours/ingest"
+	"github.com/afterhours/afterhours/store"
 )
 
 // theHour is where the events of these tests belong, unless said otherwise, and
@@ -56,6 +60,19 @@ func (s *site) object() string {
 	return filepath.Join(s.dir, "lake", "event_type=purchase", "dt=2026-11-20", "hour=10", "events.parquet")
 }
 
+// onBoard does something on the lake's board.
+func (s *site) onBoard(t *testing.T, do func(store.Board) error) {
+	t.Helper()
+	g := &app.Global{Data: s.dir, Logger: slog.New(slog.DiscardHandler)}
+	c, err := g.Compactor(t.Context(), app.NewCompactFlags(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(do(c.Board()), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // loseQueue loses all marks.
 func (s *site) loseQueue(t *testing.T) {
 	t.Helper()
@@ -72,7 +89,9 @@ func (s *site) try(t *testing.T, line string) (code int, stdout, stderr string) 
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	root.SetArgs(append(strings.Fields(line), "--data", s.dir))
-	code = app.Execute(t.Context(), root)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute) // a daemon that should not have begun
+	defer stop()
+	code = app.Execute(ctx, root)
 	return code, out.String(), errs.String()
 }
 
