@@ -127,7 +127,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.Retry <= 0 || c.MaxRetry < c.Retry || c.StuckRetry <= 0 || c.StallAfter <= 0 || c.SweepEvery < 0 {
-		errs = append(errs, errors.New("pauses must be positive and in order"))
+		errs = append(errs, errors.New("retry, max-retry, stuck-retry and stall-after must be positive, max-retry no less than retry, and sweep-every not negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -27,7 +27,7 @@ const (
 
 // Limits end a drain early. Zero means no limit.
 type Limits struct {
-	Hours   int           // rewritten or found unchanged
+	Hours   int           // rewrites begun
 	Runtime time.Duration // after which no rewrite begins
 }
 
@@ -67,7 +67,7 @@ type server struct {
 	schedule *schedule
 	limits   Limits
 	deadline <-chan time.Time
-	stuck    map[afterhours.Hour]bool
+	stuck    map[afterhours.Hour]store.Stuck
 	sum      Summary
 	ended    bool // no more marks will come
 	limited  bool // a limit was reached
@@ -91,13 +91,13 @@ type polled struct {
 }
 
 func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule, l Limits) (Summary, error) {
-	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]bool{}, results: make(chan finished)}
+	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]store.Stuck{}, results: make(chan finished)}
 	known, err := c.board.StuckHours(ctx)
 	if err != nil {
 		return v.sum, fmt.Errorf("read stuck hours: %w", err)
 	}
 	for _, k := range known {
-		v.stuck[k.Hour] = true
+		v.stuck[k.Hour] = k
 		c.health.stick(k)
 	}
 	if l.Runtime > 0 {
@@ -313,23 +313,25 @@ func (v *server) deferGivenUp(ctx context.Context) error {
 	return nil
 }
 
-// stick records an hour that cannot be rewritten until somebody acts.
+// stick records an hour that cannot be rewritten until somebody acts; at each try
+// again, since a repair by another process may have removed the record.
 func (v *server) stick(ctx context.Context, h afterhours.Hour, cause error) {
-	if v.stuck[h] {
-		return
+	s, known := v.stuck[h]
+	if !known {
+		s = store.Stuck{Hour: h, Since: v.now()}
 	}
-	s := store.Stuck{Hour: h, Since: v.now(), Reason: cause.Error()}
+	s.Reason = cause.Error()
 	if err := v.board.PutStuck(ctx, s); err != nil {
 		v.cfg.Logger.Error("record stuck hour", "hour", h.String(), "err", err)
 		return
 	}
-	v.stuck[h] = true
+	v.stuck[h] = s
 	v.health.stick(s)
 }
 
 // unstick removes the record of an hour that works again.
 func (v *server) unstick(ctx context.Context, h afterhours.Hour) {
-	if !v.stuck[h] {
+	if _, known := v.stuck[h]; !known {
 		return
 	}
 	if err := v.board.ClearStuck(ctx, h); err != nil {
