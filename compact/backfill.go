@@ -53,21 +53,20 @@ func (c *Compactor) Backfill(ctx context.Context, q Marker, hours []afterhours.H
 	}
 	var mu sync.Mutex
 	var sum Summary
-	work := func(h afterhours.Hour) error {
-		// An hour once begun is finished, also when the others are called off.
-		out := c.Rewrite(context.WithoutCancel(ctx), h)
-		mu.Lock()
-		defer mu.Unlock()
-		sum.add(out)
-		return out.Err
-	}
 	var g errgroup.Group
 	g.SetLimit(c.cfg.Workers)
 	for _, h := range hours {
 		if ctx.Err() != nil {
 			break
 		}
-		g.Go(func() error { return work(h) })
+		g.Go(func() error {
+			// An hour once begun is finished, also when the others are called off.
+			out := c.Rewrite(context.WithoutCancel(ctx), h)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.add(out)
+			return out.Err
+		})
 	}
 	err := g.Wait()
 	if done := sum.Rewritten + sum.Unchanged; ctx.Err() != nil {

@@ -42,9 +42,9 @@ func (p notice) record() store.Partition {
 // history: a crash after an upload must not hide that the hour changed. The board
 // comes last, since it says which records are there. Whoever commits an offset
 // has called tell before.
-func (c *Compactor) tell(ctx context.Context, h afterhours.Hour, known store.Partition, p notice) error {
+func (c *Compactor) tell(ctx context.Context, known store.Partition, p notice) error {
 	now := p.record()
-	if missing := publications(h, known.Generation, p.manifest); len(missing) > 0 {
+	if missing := publications(known.Generation, p.manifest); len(missing) > 0 {
 		if err := c.board.PutPublications(ctx, missing); err != nil {
 			return err
 		}
@@ -56,12 +56,12 @@ func (c *Compactor) tell(ctx context.Context, h afterhours.Hour, known store.Par
 }
 
 // publications returns the publishes after a generation that the history knows.
-func publications(h afterhours.Hour, after int64, m *lake.Manifest) []store.Publication {
+func publications(after int64, m *lake.Manifest) []store.Publication {
 	var ps []store.Publication
 	for _, p := range m.History {
 		if p.Generation > after {
 			ps = append(ps, store.Publication{
-				Hour: h, Lineage: m.Lineage, Generation: p.Generation, At: p.At, Cause: p.Cause, Added: p.Added, Duplicates: p.Duplicates,
+				Hour: m.Hour, Lineage: m.Lineage, Generation: p.Generation, At: p.At, Cause: p.Cause, Added: p.Added, Duplicates: p.Duplicates,
 			})
 		}
 	}

@@ -185,7 +185,7 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 	if res.Unchanged {
 		return r.note(ctx, rw, res)
 	}
-	return outcome(res), r.tell(ctx, r.hour, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
+	return outcome(res), r.tell(ctx, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
 }
 
 // vanished says what is missing.
@@ -310,7 +310,7 @@ func (r *job) unchanged(ctx context.Context, res lake.Result) (Outcome, error) {
 		return out, nil
 	}
 	out.Before, out.Rows, out.Late, out.Bytes = m.Rows, m.Rows, m.Late, r.base.Size()
-	return out, r.tell(ctx, r.hour, r.known, notice{m, r.base.Version(), r.base.Size(), r.base.ManifestSize(), r.have})
+	return out, r.tell(ctx, r.known, notice{m, r.base.Version(), r.base.Size(), r.base.ManifestSize(), r.have})
 }
 
 // note records that the rows added are mere copies of published events. Notes are

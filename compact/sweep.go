@@ -213,7 +213,7 @@ func (s *sweep) settled(ctx context.Context, h afterhours.Hour) (afterhours.RowS
 	for _, n := range notes {
 		have[n.Segment] = have[n.Segment].Add(n.Rows.First, n.Rows.Last)
 	}
-	return have, s.tell(ctx, h, known, notice{m, o.Version, o.Size, 0, have})
+	return have, s.tell(ctx, known, notice{m, o.Version, o.Size, 0, have})
 }
 
 // errFound ends the reading of a lane.

@@ -15,7 +15,6 @@ import (
 	"github.com/afterhours/afterhours/compact"
 	"github.com/afterhours/afterhours/dirty"
 	dirtykafka "github.com/afterhours/afterhours/dirty/kafka"
-	"github.com/afterhours/afterhours/ingest"
 	"github.com/afterhours/afterhours/internal/testenv"
 	"github.com/afterhours/afterhours/lake"
 	storepebble "github.com/afterhours/afterhours/store/pebble"
@@ -117,18 +116,7 @@ func (o *offsets) event(eventType string, at time.Time) afterhours.Event {
 
 func (o *offsets) ingest(t *testing.T, events ...afterhours.Event) {
 	t.Helper()
-	w := ingest.New(o.store, o.queue, ingest.Options{Log: slog.New(slog.DiscardHandler)})
-	done := make(chan error, 1)
-	go func() { done <- w.Run(t.Context()) }()
-	for _, e := range events {
-		if err := w.Write(t.Context(), e, ingest.Record{}, func() {}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.Close()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	ingestEvents(t, o.store, o.queue, time.Now, events)
 }
 
 // truncate harms the only partition there is.

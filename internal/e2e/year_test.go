@@ -174,10 +174,15 @@ func (y *year) event(n int) afterhours.Event {
 	return afterhours.NewEvent(fmt.Sprintf("e%05d", n), "purchase", at, y.clock.Now(), fmt.Appendf(nil, `{"n":%d}`, n))
 }
 
-// ingest writes events in a process of its own.
 func (y *year) ingest(t *testing.T, events ...afterhours.Event) {
 	t.Helper()
-	w := ingest.New(y.store, y.marks, ingest.Options{Now: y.clock.Now, Log: slog.New(slog.DiscardHandler)})
+	ingestEvents(t, y.store, y.marks, y.clock.Now, events)
+}
+
+// ingestEvents writes events as a process of its own would, which ends then.
+func ingestEvents(t *testing.T, s ingest.Store, marks ingest.Marks, now func() time.Time, events []afterhours.Event) {
+	t.Helper()
+	w := ingest.New(s, marks, ingest.Options{Now: now, Log: slog.New(slog.DiscardHandler)})
 	done := make(chan error, 1)
 	go func() { done <- w.Run(t.Context()) }()
 	for _, e := range events {
