@@ -128,6 +128,11 @@ func TestNotesOfUnlistedLanesAreNotCounted(t *testing.T) {
 	if m, _ := published(t, l); m.Seen != 11 || m.Duplicates != 0 {
 		t.Errorf("manifest has %d seen, %d duplicates; want 11 and 0", m.Seen, m.Duplicates)
 	}
+	clear(s.partitions) // for the sweep to repair
+	sweepOnce(t, c, true)
+	if p := s.partitions[testHour]; p.Seen != 11 || p.Duplicates != 0 {
+		t.Errorf("the swept board has %d seen, %d duplicates; want 11 and 0", p.Seen, p.Duplicates)
+	}
 	if len(s.notes) != 1 {
 		t.Fatal("the test has no note any more")
 	}

@@ -235,8 +235,16 @@ func (r *job) readIndex(ctx context.Context) error {
 	return nil
 }
 
-// take takes the notes of lanes that the index lists. What it does not list any
-// more may have been pruned from the manifest, and must not be counted again.
+// listedOnly returns the notes of lanes that the index lists. What it does not
+// list any more may have been pruned from the manifest, and must not be counted
+// again.
+func listedOnly(notes []store.Note, lanes []store.Lane) []store.Note {
+	return slices.DeleteFunc(notes, func(n store.Note) bool {
+		return !slices.ContainsFunc(lanes, func(l store.Lane) bool { return l.Name == n.Lane })
+	})
+}
+
+// take takes the notes, and with the base's rows they are what is not read again.
 func (r *job) take(notes []store.Note) {
 	if r.base.Manifest == nil || r.mode.whole() {
 		return
@@ -246,10 +254,7 @@ func (r *job) take(notes []store.Note) {
 		return
 	}
 	r.have = r.have.Clone()
-	for _, n := range notes {
-		if !r.listed[n.Lane] {
-			continue
-		}
+	for _, n := range listedOnly(notes, r.lanes) {
 		l := store.Lane{Name: n.Lane}
 		r.noted = append(r.noted, lake.NotedRows{Segment: n.Segment, Rows: n.Rows, Origin: origin(l, r.now())})
 		r.have[n.Segment] = r.have[n.Segment].Add(n.Rows.First, n.Rows.Last)

@@ -109,7 +109,7 @@ func (s *sweep) run(ctx context.Context) error {
 			return nil
 		}
 		s.sum.Looked++
-		g.Go(func() error { return s.look(gctx, h, open) })
+		g.Go(func() error { return s.look(gctx, h, lanes, open) })
 		return nil
 	})
 	return errors.Join(err, g.Wait())
@@ -150,10 +150,10 @@ func (s *sweep) open(h afterhours.Hour, lanes []store.Lane) []store.Lane {
 	return open
 }
 
-// look reads the lanes and marks the hour if there is anything new in them, or
-// if its partition needs somebody's attention.
-func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes []store.Lane) error {
-	have, err := s.settled(ctx, h)
+// look reads the open ones of an hour's lanes and marks the hour if there is
+// anything new in them, or if its partition needs somebody's attention.
+func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store.Lane) error {
+	have, err := s.settled(ctx, h, lanes)
 	if errors.Is(err, lake.ErrConflict) {
 		return nil // published since the listing: it was marked
 	}
@@ -161,7 +161,7 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes []store.Lane)
 	if err != nil && !found {
 		return fmt.Errorf("look into %s: %w", h, err)
 	}
-	for _, l := range lanes {
+	for _, l := range open {
 		if found || complete(l, have) {
 			continue
 		}
@@ -182,7 +182,7 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes []store.Lane)
 
 // settled returns the rows that are merged or noted, from the partition's footer,
 // and brings the board up to date with it.
-func (s *sweep) settled(ctx context.Context, h afterhours.Hour) (afterhours.RowSet, error) {
+func (s *sweep) settled(ctx context.Context, h afterhours.Hour, lanes []store.Lane) (afterhours.RowSet, error) {
 	o, there := s.objects[h]
 	if !there {
 		if s.known[h] {
@@ -210,7 +210,7 @@ func (s *sweep) settled(ctx context.Context, h afterhours.Hour) (afterhours.RowS
 		return nil, err
 	}
 	have := m.Merged.Clone()
-	for _, n := range notes {
+	for _, n := range listedOnly(notes, lanes) {
 		have[n.Segment] = have[n.Segment].Add(n.Rows.First, n.Rows.Last)
 	}
 	return have, s.tell(ctx, known, notice{m, o.Version, o.Size, 0, have})
