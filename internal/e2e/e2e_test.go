@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"os"
@@ -18,10 +16,6 @@ import (
 
 	"github.com/afterhours/afterhours/internal/testenv"
 )
-
-// commits is the sample: 14,525 commits of seven projects. An event happened
-// when a commit was written and was received when it was merged.
-var commits = filepath.Join("..", "..", "testdata", "commits.jsonl.gz")
 
 // mapping is how the sample is ingested.
 var mapping = []string{
@@ -79,58 +73,10 @@ func tail(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// pieces cuts the sample into n files and returns their paths.
-func pieces(t *testing.T, n int) []string {
-	t.Helper()
-	lines := readLines(t)
-	var paths []string
-	for i := range n {
-		path := filepath.Join(t.TempDir(), fmt.Sprintf("piece-%d.jsonl", i+1))
-		part := lines[len(lines)*i/n : len(lines)*(i+1)/n]
-		if err := os.WriteFile(path, []byte(strings.Join(part, "\n")+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		paths = append(paths, path)
-	}
-	return paths
-}
-
-func readLines(t *testing.T) []string {
-	t.Helper()
-	f, err := os.Open(commits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lines []string
-	for s := bufio.NewScanner(z); ; {
-		if !s.Scan() {
-			if s.Err() != nil {
-				t.Fatal(s.Err())
-			}
-			return lines
-		}
-		lines = append(lines, s.Text())
-	}
-}
-
-// expected returns what the independent script makes of the sample.
-var expected = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("python3", filepath.Join("testdata", "expected.py"), commits).Output()
-	return string(out), err
-})
-
 // sameRows compares a copy of the lake with the expectation, order included.
-func sameRows(t *testing.T, dir string) {
+func sameRows(t *testing.T, dir string, of sample) {
 	t.Helper()
-	want, err := expected()
-	if err != nil {
-		t.Fatalf("compute the expectation: %v", err)
-	}
+	want := of.expected(t)
 	cmd := exec.Command(testenv.Python(t), filepath.Join("testdata", "lake.py"), dir)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

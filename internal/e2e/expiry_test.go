@@ -21,10 +21,10 @@ func TestExpiredRows(t *testing.T) {
 		lake:  func(*testing.T) string { return filepath.Join(dir, "lake") },
 	}
 	s.compactor(t, "status") // makes the tables
-	lines := readLines(t)
+	lines := commits(t)
 	head, rest := lines[:1000], lines[1000]
 	begun := time.Now()
-	s.ingest(t, linesFile(t, head...))
+	s.ingest(t, head.file(t))
 	wrote := time.Now()
 	t.Log(s.compactor(t, "once"))
 	if took := time.Since(begun); took > ttl {
@@ -32,7 +32,7 @@ func TestExpiredRows(t *testing.T) {
 	}
 	time.Sleep(time.Until(wrote.Add(ttl + 2*time.Second)))
 
-	s.ingest(t, linesFile(t, append(head[:10:10], rest)...))
+	s.ingest(t, append(head[:10:10], rest).file(t))
 	if out := s.compactor(t, "once"); !strings.Contains(out, " 1 rows added, 10 duplicates dropped") {
 		t.Errorf("a late event and copies of expired ones: %s", out)
 	}
@@ -42,12 +42,4 @@ func TestExpiredRows(t *testing.T) {
 		t.Errorf("the books: %s", out)
 	}
 	t.Log(s.compactor(t, "sweep", "--all"))
-}
-
-// linesFile writes lines into a file and returns its path.
-func linesFile(t *testing.T, lines ...string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "events.jsonl")
-	write(t, path, strings.Join(lines, "\n")+"\n")
-	return path
 }

@@ -29,11 +29,12 @@ func TestKill9(t *testing.T) {
 			if b.name != "embedded" {
 				kills = *serverKills
 			}
-			s := b.open(t)
+			s, events := b.open(t), commits(t, small...)
+			path := events.file(t)
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
 			k := killer{rng: rand.New(rand.NewPCG(seed, 0)), usual: map[string]time.Duration{}}
-			ingest := append(append(append([]string{"file"}, mapping...), s.flags...), commits)
+			ingest := append(append(append([]string{"file"}, mapping...), s.flags...), path)
 			once := append([]string{"once"}, s.flags...)
 			for in, out := 0, 0; in < kills || out < kills; {
 				if k.tries++; k.tries > 5*kills {
@@ -47,9 +48,9 @@ func TestKill9(t *testing.T) {
 					out++
 				}
 			}
-			s.ingest(t, commits)
+			s.ingest(t, path)
 			t.Log(s.compactor(t, "once"))
-			sameRows(t, s.lake(t))
+			sameRows(t, s.lake(t), events)
 			t.Log(s.compactor(t, "verify"))
 		})
 	}

@@ -89,7 +89,7 @@ func TestLostMarks(t *testing.T) {
 			t.Parallel()
 			l := open(t)
 			ingest, lossy := setup{flags: l.whole}, setup{flags: l.flags}
-			path := pieces(t, 4)[0]
+			path := commits(t, small...).file(t)
 			t.Log(ingest.ingest(t, path))
 			kept, lost := l.copyMarks(t)
 			t.Logf("%d marks, %d lost", kept, lost)

@@ -1,8 +1,8 @@
-"""Prints the rows the lake must have, computed from the input alone: FILE.jsonl.gz"""
-import gzip, json, sys
+"""Prints the rows the lake must have, computed from the input alone: FILE.jsonl"""
+import json, sys
 
 rows = {}
-for line in gzip.open(sys.argv[1], "rt", encoding="utf-8"):
+for line in open(sys.argv[1], encoding="utf-8"):
     e = json.loads(line)
     copy = (e["received_at"], line.rstrip("\n"), e)
     key = (e["event_type"], e["event_time"][:13], e["event_id"])
