@@ -20,6 +20,14 @@ const (
 	MaxEnvelope = 2 << 20
 )
 
+// Event types are the names of directories in the lake, where Hive writes each of
+// these characters in three bytes, and file systems take 255 bytes in all. A dot
+// at the end takes three bytes as well.
+const (
+	typeSpecial   = "\"#%'*/:=?\\{[]^"
+	maxTypeAsName = 255 - len("event_type=")
+)
+
 // QuarantineType is the event type of everything that could not be an event.
 // It is the only type with a leading underscore that may be stored.
 const QuarantineType = "_quarantine"
@@ -96,6 +104,9 @@ func ValidateType(name string) error {
 		return errors.New("event type is empty")
 	case len(name) > MaxType:
 		return fmt.Errorf("event type has %d bytes, the limit is %d", len(name), MaxType)
+	case typeAsName(name) > maxTypeAsName:
+		return fmt.Errorf("event type %q has %d bytes as the name of a directory, where any of %s takes three; the limit is %d",
+			name, typeAsName(name), typeSpecial, maxTypeAsName)
 	case !utf8.ValidString(name):
 		return errors.New("event type is not valid UTF-8")
 	case strings.ContainsFunc(name, unicode.IsControl):
@@ -104,6 +115,17 @@ func ValidateType(name string) error {
 		return fmt.Errorf("event type %q begins with an underscore, which is reserved", name)
 	}
 	return nil
+}
+
+// typeAsName returns the most bytes that a type has in a path.
+func typeAsName(name string) int {
+	n := len(name)
+	for i := range len(name) {
+		if strings.IndexByte(typeSpecial, name[i]) >= 0 || name[i] == '.' && i == len(name)-1 {
+			n += len("%XX") - 1
+		}
+	}
+	return n
 }
 
 func validateTime(what string, m Micros) error {

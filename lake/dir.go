@@ -64,18 +64,29 @@ func (d *dir) sweep(now time.Time) error {
 }
 
 func (d *dir) get(_ context.Context, key string) (*object, error) {
-	f, err := os.Open(d.path(key))
-	if errors.Is(err, fs.ErrNotExist) {
+	// Without the flag, a pipe in the place of a file would be waited for.
+	f, err := os.OpenFile(d.path(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENXIO): // links in a circle, a socket
+		return nil, notRegular(d.path(key))
+	case err != nil:
 		return nil, err
 	}
 	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = notRegular(f.Name())
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &object{file: f, size: st.Size(), version: dirVersion(st)}, nil
+}
+
+// notRegular says that something else is in the place of a partition.
+func notRegular(path string) error {
+	return refuse(fmt.Errorf("%s is no regular file: move it away", path))
 }
 
 // stat opens the file: while it is open, no other file can be the same inode.

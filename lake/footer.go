@@ -2,21 +2,14 @@ package lake
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/parquet-go/parquet-go"
 )
 
 // footerGuess is how much of a partition's end is read at first. It holds nearly
 // every footer: the manifest, and about 200 bytes a column and row group.
 const footerGuess = 64 << 10
-
-// footerEnd is what every Parquet file ends with: the length of the footer before
-// it, in 4 bytes, and "PAR1".
-const footerEnd = 8
 
 // Manifest reads the manifest of a listed partition, and of its object only the
 // footer. If the object is of another version by now, the error is [ErrConflict].
@@ -30,23 +23,23 @@ func (l *Lake) Manifest(ctx context.Context, o Object) (*Manifest, error) {
 }
 
 func (l *Lake) footer(ctx context.Context, o Object) (*Manifest, error) {
-	if o.Size < footerEnd {
+	if o.Size < footerEnd { // of which no store gives a range
 		return nil, refuse(fmt.Errorf("not a readable Parquet file: it has %d bytes", o.Size))
 	}
 	b, err := l.objects.tail(ctx, o, min(o.Size, footerGuess))
 	if err != nil {
 		return nil, err
 	}
-	n := int64(binary.LittleEndian.Uint32(b[len(b)-footerEnd:])) + footerEnd
-	if n > o.Size {
-		return nil, refuse(fmt.Errorf("not a readable Parquet file: a footer of %d bytes in an object of %d", n, o.Size))
+	n, err := footerSize(&end{b, o.Size - int64(len(b))}, o.Size)
+	if err != nil {
+		return nil, refuse(err)
 	}
-	if n > int64(len(b)) {
+	if n = min(n+int64(sealSize), o.Size); n > int64(len(b)) {
 		if b, err = l.objects.tail(ctx, o, n); err != nil {
 			return nil, err
 		}
 	}
-	p, err := openPartition(&end{b, o.Size - int64(len(b))}, o.Size, o.Hour, parquet.SkipMagicBytes(true), parquet.SkipPageIndex(true))
+	p, err := openPartition(&end{b, o.Size - int64(len(b))}, o.Size, o.Hour)
 	if err != nil {
 		return nil, refuse(err)
 	}

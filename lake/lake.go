@@ -47,15 +47,7 @@ type Lake struct {
 // gocloud.dev/blob; credentials are found as the SDK of each cloud does it.
 // Only a directory is touched; [Lake.Prove] tries the others.
 func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
-	if o.TempDir == "" {
-		o.TempDir = os.TempDir()
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
+	o = o.withDefaults()
 	u, err := url.Parse(rawURL)
 	if err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)

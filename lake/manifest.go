@@ -13,12 +13,8 @@ import (
 	"github.com/afterhours/afterhours"
 )
 
-// Keys of the manifest in a partition's footer: its JSON, and the SHA-256 of
-// that in hexadecimal, because nothing else in Parquet guards the footer.
-const (
-	manifestKey = "afterhours.manifest"
-	checksumKey = "afterhours.manifest.sha256"
-)
+// manifestKey is where a partition's footer has the manifest, as JSON.
+const manifestKey = "afterhours.manifest"
 
 const (
 	// format is the partition format this build writes, and the newest it reads.
@@ -91,10 +87,10 @@ type wire struct {
 	History    []Publish `json:"history"`
 }
 
-// encode returns the manifest's text and its checksum.
-func (m *Manifest) encode() (text, sum string, err error) {
+// encode returns the manifest's text.
+func (m *Manifest) encode() (string, error) {
 	if err := m.validate(); err != nil {
-		return "", "", fmt.Errorf("encode manifest: %w", err)
+		return "", fmt.Errorf("encode manifest: %w", err)
 	}
 	w := wire{
 		Format: m.Format, Hour: m.Hour.String(), Lineage: m.Lineage, Generation: m.Generation,
@@ -107,21 +103,13 @@ func (m *Manifest) encode() (text, sum string, err error) {
 	}
 	b, err := json.Marshal(w, json.Deterministic(true))
 	if err != nil {
-		return "", "", fmt.Errorf("encode manifest: %w", err)
+		return "", fmt.Errorf("encode manifest: %w", err)
 	}
-	return string(b), checksum(string(b)), nil
-}
-
-func checksum(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
+	return string(b), nil
 }
 
 // decodeManifest reads what encode returned, and nothing else.
-func decodeManifest(text, sum string) (*Manifest, error) {
-	if checksum(text) != sum {
-		return nil, errors.New("manifest does not match its checksum")
-	}
+func decodeManifest(text string) (*Manifest, error) {
 	// A newer format may have members this build does not know: say so first.
 	var head struct {
 		Format int `json:"format"`

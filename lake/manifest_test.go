@@ -2,9 +2,7 @@ package lake
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -73,15 +71,15 @@ func FuzzManifest(f *testing.F) {
 	f.Add(`{"format":1}`)
 	f.Add(`{"format":2}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		m, err := decodeManifest(s, checksum(s))
+		m, err := decodeManifest(s)
 		if err != nil {
 			return
 		}
-		out, sum, err := m.encode()
+		out, err := m.encode()
 		if err != nil {
 			t.Fatalf("decoded %q, but cannot encode it: %v", s, err)
 		}
-		again, err := decodeManifest(out, sum)
+		again, err := decodeManifest(out)
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(m) {
 			t.Fatalf("%q became %q: %v", s, out, err)
 		}
@@ -155,39 +153,14 @@ func TestImpossibleManifestsAreRefused(t *testing.T) {
 		m.Merged.Add(afterhours.RowID{Segment: seg})
 		m.Origins[seg] = afterhours.Origin{Day: 20_000}
 		m.Rows, m.Seen, m.ErasedIDs = 1, 1, ids
-		if _, _, err := m.encode(); err != nil {
+		if _, err := m.encode(); err != nil {
 			t.Fatal(err)
 		}
 		change(m)
-		if text, _, err := m.encode(); err == nil {
+		if text, err := m.encode(); err == nil {
 			t.Errorf("%s: written as %s", what, text)
 		}
 	}
-}
-
-// Damaged files of any kind are errors, never panics.
-func FuzzOpenPartition(f *testing.F) {
-	l := openDirTest(f)
-	cols := []afterhours.Column{{Name: "user_id", Field: "user_id", Type: afterhours.String}}
-	if _, err := rewrite(l, hour, RewriteOptions{Columns: cols}, sample(hour, 5)...); err != nil {
-		f.Fatal(err)
-	}
-	good := content(f, l, keyOf(hour))
-	f.Add(good, 0, byte(0))
-	f.Fuzz(func(t *testing.T, b []byte, at int, flip byte) {
-		if at >= 0 && at < len(b) {
-			b = append([]byte(nil), b...)
-			b[at] ^= flip
-		}
-		// A footer longer than the file would be allocated in full.
-		if len(b) < 8 || int(binary.LittleEndian.Uint32(b[len(b)-8:])) > len(b) {
-			return
-		}
-		p, err := openPartition(strings.NewReader(string(b)), int64(len(b)), hour)
-		if err == nil {
-			_, _ = p.audit(maphash.MakeSeed())
-		}
-	})
 }
 
 // The history keeps the last publishes.

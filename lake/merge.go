@@ -212,7 +212,7 @@ func (m *merge) balance() error {
 	next.remember(Publish{
 		Generation: next.Generation, At: afterhours.MicrosOf(m.lake.opt.Now()), Cause: m.opt.Cause, Added: n, Duplicates: m.duplicates,
 	})
-	text, _, err := next.encode()
+	text, err := next.encode()
 	if err == nil && len(text) > ManifestLimit {
 		m.lake.opt.Logger.Error("manifest is too large: let fewer processes write this hour, and restart them less often; "+
 			"it shrinks with the first publish after raw rows have expired",

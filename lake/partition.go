@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -20,22 +21,30 @@ type partition struct {
 	layout   *layout
 
 	manifestSize int64 // of its text
+
+	reader io.ReaderAt
+	seal   seal
+	intact bool // what the seal seals is as it was
 }
 
-// guard turns a panic of parquet-go, which damaged files can cause, into an
-// error.
+// guard turns a panic of parquet-go into an error.
 func guard(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("parquet: %v", p)
 	}
 }
 
-// openPartition reads the footer of a partition of the given hour. It fails if
-// the file is anything but what this build would write for that hour.
-func openPartition(f io.ReaderAt, size int64, h afterhours.Hour, options ...parquet.FileOption) (p *partition, err error) {
+// openPartition reads the footer of a partition of the given hour, and nothing
+// else. It fails if the file is anything but what this build would write for that
+// hour.
+func openPartition(f io.ReaderAt, size int64, h afterhours.Hour) (p *partition, err error) {
 	defer guard(&err)
-	options = append(options, parquet.ReadBufferSize(readBuffer), parquet.SkipBloomFilters(true))
-	file, err := parquet.OpenFile(f, size, options...)
+	sealed, err := openSeal(f, size)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parquet.OpenFile(f, size, parquet.ReadBufferSize(readBuffer),
+		parquet.SkipMagicBytes(true), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return nil, fmt.Errorf("not a readable Parquet file: %w", err)
 	}
@@ -43,8 +52,7 @@ func openPartition(f io.ReaderAt, size int64, h afterhours.Hour, options ...parq
 	if !ok {
 		return nil, errors.New("a Parquet file without a manifest: not written by Afterhours")
 	}
-	sum, _ := file.Lookup(checksumKey)
-	m, err := decodeManifest(text, sum)
+	m, err := decodeManifest(text)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +64,24 @@ func openPartition(f io.ReaderAt, size int64, h afterhours.Hour, options ...parq
 		return nil, err
 	}
 	if got, want := file.Schema().String(), l.schema.String(); got != want {
-		return nil, fmt.Errorf("its columns are not those that its manifest declares: %s", got)
+		return nil, fmt.Errorf("its columns are not those that its manifest declares: %s", strings.Join(strings.Fields(got), " "))
 	}
 	if n := file.NumRows(); n != m.Rows {
 		return nil, fmt.Errorf("footer says %d rows, manifest says %d", n, m.Rows)
 	}
-	return &partition{file: file, manifest: m, layout: l, manifestSize: int64(len(text))}, nil
+	return &partition{file: file, manifest: m, layout: l, manifestSize: int64(len(text)), reader: f, seal: sealed}, nil
+}
+
+// check makes sure, once, that what is before the footer is as it was written.
+func (p *partition) check() error {
+	if p.intact {
+		return nil
+	}
+	if err := p.seal.check(p.reader); err != nil {
+		return err
+	}
+	p.intact = true
+	return nil
 }
 
 // rows visits every row in the order of the file. The record is overwritten
@@ -73,6 +93,9 @@ func (p *partition) rows(visit func(*record) error) error {
 // read visits the rows of the row groups that are wanted.
 func (p *partition) read(want func(group int) bool, visit func(*record) error) (err error) {
 	defer guard(&err)
+	if err := p.check(); err != nil {
+		return err
+	}
 	for i, g := range p.file.RowGroups() {
 		if !want(i) {
 			continue
@@ -107,6 +130,9 @@ func (s stopped) Unwrap() error { return s.error }
 // reading no other column.
 func (p *partition) ids(visit func(group int, id []byte) error) (err error) {
 	defer guard(&err)
+	if err := p.check(); err != nil {
+		return err
+	}
 	for i, g := range p.file.RowGroups() {
 		c := columnReader{pages: g.ColumnChunks()[colID].Pages()}
 		for range g.NumRows() {

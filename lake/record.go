@@ -61,7 +61,7 @@ func appendCell(dst []byte, c cell) []byte {
 func decodeBody(key, body []byte, columns int, r *record) (flags, error) {
 	d := decoder{b: body}
 	f := flags(d.byte())
-	n := int(d.uvarint())
+	n := d.uvarint()
 	r.time, r.received = afterhours.Micros(d.varint()), afterhours.Micros(d.varint())
 	r.conflict = f&hasConflict != 0
 	r.cells = r.cells[:0]
@@ -70,10 +70,10 @@ func decodeBody(key, body []byte, columns int, r *record) (flags, error) {
 			r.cells = append(r.cells, d.cell())
 		}
 	}
-	if d.bad || n > len(key) {
+	if d.bad || n > uint64(len(key)) {
 		return 0, errBody
 	}
-	r.id, r.payload = key[len(key)-n:], d.b
+	r.id, r.payload = key[len(key)-int(n):], d.b
 	return f, nil
 }
 

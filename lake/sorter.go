@@ -161,7 +161,7 @@ func (s *sorter) sorted() (stream, error) {
 	m := &merger{}
 	size := int(max(4<<10, min(runBuffer, s.limit/int64(len(s.runs)))))
 	for _, r := range s.runs {
-		src := &runStream{r: bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), size)}
+		src := &runStream{r: bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), size), left: r.size}
 		if err := m.push(src); err != nil {
 			return nil, err
 		}
@@ -189,6 +189,7 @@ func (m *memoryStream) next() (key, body []byte, err error) {
 // runStream reads one run.
 type runStream struct {
 	r         *bufio.Reader
+	left      int64 // bytes of the run
 	buf       []byte
 	key, body []byte
 }
@@ -202,6 +203,9 @@ func (r *runStream) next() (key, body []byte, err error) {
 		return nil, nil, fmt.Errorf("read sorted rows: %w", err)
 	}
 	n := headerSize + int(binary.LittleEndian.Uint32(head)) + int(binary.LittleEndian.Uint32(head[4:]))
+	if r.left -= int64(n); r.left < 0 {
+		return nil, nil, errBody
+	}
 	r.buf = slices.Grow(r.buf[:0], n)[:n]
 	if _, err := io.ReadFull(r.r, r.buf); err != nil {
 		return nil, nil, fmt.Errorf("read sorted rows: %w", err)

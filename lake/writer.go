@@ -29,6 +29,7 @@ var compression = &zstd.Codec{Level: zstd.SpeedFastest}
 // partitionWriter writes the rows of a partition, in order.
 type partitionWriter struct {
 	layout *layout
+	sealer *sealer
 	w      *parquet.GenericWriter[any]
 	cols   []*parquet.ColumnWriter
 	batch  [][]parquet.Value // by column
@@ -39,7 +40,8 @@ type partitionWriter struct {
 
 func newPartitionWriter(out io.Writer, l *layout) (w *partitionWriter, err error) {
 	defer guard(&err)
-	p := parquet.NewGenericWriter[any](out, l.schema,
+	sealed := newSealer(out)
+	p := parquet.NewGenericWriter[any](sealed, l.schema,
 		parquet.CreatedBy("Afterhours", "1", ""),
 		parquet.Compression(compression),
 		parquet.DataPageVersion(1),
@@ -49,7 +51,7 @@ func newPartitionWriter(out io.Writer, l *layout) (w *partitionWriter, err error
 		parquet.SortingWriterConfig(parquet.SortingColumns(l.sorting()...)),
 	)
 	cols := p.ColumnWriters()
-	return &partitionWriter{layout: l, w: p, cols: cols, batch: make([][]parquet.Value, len(cols))}, nil
+	return &partitionWriter{layout: l, sealer: sealed, w: p, cols: cols, batch: make([][]parquet.Value, len(cols))}, nil
 }
 
 // add writes a row. It keeps nothing of the record.
@@ -101,18 +103,26 @@ func (w *partitionWriter) flush() (err error) {
 }
 
 // close writes the last row group and the footer.
-func (w *partitionWriter) close(m *Manifest) (err error) {
-	defer guard(&err)
-	text, sum, err := m.encode()
+func (w *partitionWriter) close(m *Manifest) error {
+	text, err := m.encode()
 	if err != nil {
 		return err
 	}
+	return w.end(manifestKey, text)
+}
+
+// end writes the last row group, and a footer with one entry of metadata.
+func (w *partitionWriter) end(key, value string) (err error) {
+	defer guard(&err)
 	if len(w.batch[colID]) > 0 {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
-	w.w.SetKeyValueMetadata(manifestKey, text)
-	w.w.SetKeyValueMetadata(checksumKey, sum)
-	return w.w.Close()
+	w.w.SetKeyValueMetadata(key, value)
+	w.sealer.hold = true
+	if err := w.w.Close(); err != nil {
+		return err
+	}
+	return w.sealer.seal()
 }
