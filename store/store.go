@@ -24,7 +24,7 @@
 //
 // Rows expire after the store's TTL, index rows and notes after twice that.
 // PutLane starts the index row's time again. Whoever acknowledges a row that was
-// sent more than [Renewal] after its lane was last put, puts the lane again first:
+// sent more than [RenewalFor] after its lane was last put, puts the lane again first:
 // so an index row outlives the rows it leads to.
 //
 // Every method may be called by several goroutines at once.
@@ -48,9 +48,6 @@ var (
 	// another field or type.
 	ErrColumnConflict = errors.New("column is declared differently")
 )
-
-// Renewal is how old an index row may be when a row of its lane is acknowledged.
-const Renewal = time.Hour
 
 // Row is one stored copy of an event.
 type Row struct {

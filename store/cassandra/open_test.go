@@ -144,6 +144,32 @@ func TestDataCentreIsNotGuessed(t *testing.T) {
 	}
 }
 
+// A process whose URL names another data centre than the one that keeps the events
+// does not start, although that one has replicas, too: a quorum there may miss what
+// was acknowledged here. It is told which is in use, and how to move.
+func TestSecondDataCentreIsRefused(t *testing.T) {
+	ctx, url := t.Context(), testenv.Keyspace(t)
+	s, k := open(t, url+"?dc=dc1"), keyspaceOf(url)
+	two := node{dc: "dc2", protocol: 5, replication: map[string]string{"class": "NetworkTopologyStrategy", "dc1": "3", "dc2": "3"}}
+	_, err := settle(ctx, s.session, target{keyspace: k, dc: "dc2"}, two)
+	remedy := "UPDATE " + k + ".settings SET value = 'dc2' WHERE name = 'data_centre' IF EXISTS"
+	for _, want := range []string{"dc=dc2", "in use is dc1", "use dc=dc1", "stop every process", "repair", remedy} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("a second data centre: %v\nwant a word on %q", err, want)
+		}
+	}
+	if a, err := settle(ctx, s.session, target{keyspace: k}, two); err != nil || a.dc != "dc1" {
+		t.Errorf("a process beside the second data centre that names none works with %q, %v; want dc1", a.dc, err)
+	}
+	exec(t, s, remedy)
+	if a, err := settle(ctx, s.session, target{keyspace: k, dc: "dc2"}, two); err != nil || a.dc != "dc2" {
+		t.Errorf("after the move: %q, %v", a.dc, err)
+	}
+	if _, err := settle(ctx, s.session, target{keyspace: k, dc: "dc1"}, two); err == nil {
+		t.Error("after the move the first data centre is still taken")
+	}
+}
+
 // A server that goes away later makes calls fail in bounded time, with an error
 // that a repetition may cure.
 func TestClosedSessionIsNotRefused(t *testing.T) {
