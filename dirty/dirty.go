@@ -37,6 +37,10 @@ type Mark struct {
 	afterhours.Mark
 	Partition int32
 	Offset    int64
+
+	// Reading tells one reading of the log from another, where offsets may come to
+	// mean other marks. It is the consumer's own; nobody else looks at it.
+	Reading int64
 }
 
 // Began returns when the hour began to wait, as far as the mark knows.
@@ -55,6 +59,12 @@ func Again(marks []Mark) []afterhours.Mark {
 type Polled struct {
 	Marks   []Mark  // in log order within each partition
 	Revoked []int32 // partitions that now belong to another member of the group
+
+	// Gaps are partitions that marks may have gone from which the group was never
+	// handed: it has committed nothing there, or its offset lies outside the log or
+	// in a log that is no more. What these marks said only a sweep over every hour
+	// can find. A partition is named once, and not again after a crash.
+	Gaps []int32
 }
 
 // Options say how a group is consumed.
@@ -90,14 +100,14 @@ type Queue interface {
 
 // Consumer hands out marks. Poll is called by one goroutine, the rest by any.
 type Consumer interface {
-	// Poll waits until there are marks, partitions were revoked, or ctx ends
+	// Poll waits until there are marks or gaps, partitions were revoked, or ctx ends
 	// (with ctx's error). io.EOF: a drain is complete. After ErrStalled the
 	// consumer can only be closed.
 	Poll(ctx context.Context) (Polled, error)
 
 	// Done says that every mark of m's hour in m's partition, up to and
-	// including m, is served. It is true whoever owns the partition now, so it
-	// may be called late. The floor of what is done is committed in the
+	// including m, is served. It may be called late, also when the partition or its
+	// log is another one by now: then nothing is done. The floor of what is done is committed in the
 	// background about once a second, when a partition is revoked, and by Close.
 	//
 	// The floor needs one mark of each hour that waits, not all of them: it is

@@ -32,6 +32,7 @@ var cases = []struct {
 	{"a mark made while its hour is served is not lost", markedWhileServed},
 	{"done is committed in the background", committedInBackground},
 	{"groups are independent", groupsAreIndependent},
+	{"a group is told once that it is new to the log", newToTheLog},
 	{"pending marks are those that are not committed", pendingMarks},
 	{"a drain of an empty log ends", drainEmpty},
 	{"a drain hands out everything that was there, then ends", drainAll},
@@ -185,6 +186,12 @@ func wantHours(t *testing.T, what string, got, want []afterhours.Hour) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: %v, want %v", what, got, want)
 	}
+}
+
+// same reports whether two marks are one, whichever reading of the log brought it.
+func same(a, b dirty.Mark) bool {
+	a.Reading, b.Reading = 0, 0
+	return a == b
 }
 
 func check(t *testing.T, err error) {

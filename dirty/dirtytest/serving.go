@@ -1,6 +1,8 @@
 package dirtytest
 
 import (
+	"errors"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -196,4 +198,29 @@ func pendingMarks(t *testing.T, q dirty.Queue) {
 	check(t, r.Close())
 	wantHours(t, "pending of a group that served everything", pending(t, q, "g"), nil)
 	wantHours(t, "pending of another group", pending(t, q, "other"), hs)
+}
+
+// newToTheLog shows that a group that has committed nothing, perhaps because its log
+// is not the one it knew, is told of the gap; and that it is not told again, though
+// it has served nothing.
+func newToTheLog(t *testing.T, q dirty.Queue) {
+	gaps := func() (n int) {
+		r := consume(t, q, "g", dirty.Options{Drain: true})
+		defer func() { check(t, r.Close()) }()
+		for {
+			p, err := r.Poll(t.Context())
+			if errors.Is(err, io.EOF) {
+				return n
+			}
+			check(t, err)
+			n += len(p.Gaps)
+		}
+	}
+	mark(t, q, hours(1)...)
+	if gaps() == 0 {
+		t.Error("a new group was told of no gap")
+	}
+	if n := gaps(); n != 0 {
+		t.Errorf("told of %d gaps again", n)
+	}
 }

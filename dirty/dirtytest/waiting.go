@@ -88,7 +88,7 @@ func markedAgainAndAgain(t *testing.T, q dirty.Queue) {
 	check(t, r.Close())
 	left, err := q.Pending(t.Context(), "g")
 	check(t, err)
-	if len(left) != 1 || left[0] != last {
+	if len(left) != 1 || !same(left[0], last) {
 		t.Errorf("pending %+v, want %+v alone", left, last)
 	}
 }
@@ -114,7 +114,7 @@ func deferredHasSince(t *testing.T, q dirty.Queue) {
 	}
 	left, err := q.Pending(t.Context(), "g")
 	check(t, err)
-	if len(left) == 0 || left[len(left)-1] != at {
+	if len(left) == 0 || !same(left[len(left)-1], at) {
 		t.Errorf("pending %+v, want %+v last", left, at)
 	}
 	mark(t, q, h)

@@ -46,8 +46,13 @@ func (c *Consumer) commit(ctx context.Context) error {
 	if len(floors) == 0 {
 		return nil
 	}
+	offsets := map[int32]kgo.EpochOffset{}
+	for id, f := range floors {
+		offsets[id] = kgo.EpochOffset{Epoch: -1, Offset: f.at}
+	}
+	ctx = kgo.PreCommitFnContext(ctx, func(r *kmsg.OffsetCommitRequest) error { sign(r, floors); return nil })
 	var failed error
-	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{c.q.topic: floors},
+	c.client.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{c.q.topic: offsets},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 			if failed = err; err == nil {
 				failed = c.committed(floors, resp)
@@ -60,21 +65,31 @@ func (c *Consumer) commit(ctx context.Context) error {
 	return nil
 }
 
+// sign says in a commit in which topic each offset lies.
+func sign(r *kmsg.OffsetCommitRequest, floors map[int32]floor) {
+	for _, t := range r.Topics {
+		for i := range t.Partitions {
+			p := &t.Partitions[i]
+			p.Metadata = new(topicMetadata + floors[p.Partition].topic)
+		}
+	}
+}
+
 // floors returns the floors that are not committed.
-func (c *Consumer) floors() map[int32]kgo.EpochOffset {
+func (c *Consumer) floors() map[int32]floor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	floors := map[int32]kgo.EpochOffset{}
+	floors := map[int32]floor{}
 	for id, p := range c.assigned {
-		if floor := p.floor(); p.known && floor != p.committed {
-			floors[id] = kgo.EpochOffset{Epoch: -1, Offset: floor}
+		if at := p.floor(); p.known && at != p.committed {
+			floors[id] = floor{true, at, p.topic}
 		}
 	}
 	return floors
 }
 
 // committed records which floors the broker took.
-func (c *Consumer) committed(floors map[int32]kgo.EpochOffset, resp *kmsg.OffsetCommitResponse) error {
+func (c *Consumer) committed(floors map[int32]floor, resp *kmsg.OffsetCommitResponse) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var failed error
@@ -83,7 +98,7 @@ func (c *Consumer) committed(floors map[int32]kgo.EpochOffset, resp *kmsg.Offset
 			if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
 				failed = fmt.Errorf("partition %d: %w", r.Partition, err)
 			} else if p := c.assigned[r.Partition]; p != nil {
-				p.committed = floors[r.Partition].Offset
+				p.committed = floors[r.Partition].at
 			}
 		}
 	}

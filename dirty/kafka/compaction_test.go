@@ -17,11 +17,26 @@ import (
 	"github.com/afterhours/afterhours/internal/testenv"
 )
 
-// batches are the batches of partition 0 as the broker stores them.
-type batches struct{ all, empty, adjacent, control int }
+// batches are the batches of a partition as the broker stores them. A batch has
+// lost its tail if its last record lies before where it says that it ends.
+type batches struct {
+	all, empty, adjacent, control int
+	tails                         map[string]int // by compression
+}
 
-// stored reads the headers of all batches of partition 0.
+// compressions are those that the attributes of a batch can name.
+var compressions = []string{"none", "gzip", "snappy", "lz4", "zstd"}
+
+// stored reads all batches of partition 0.
 func stored(t *testing.T, q *Queue) batches {
+	t.Helper()
+	b := batches{tails: map[string]int{}}
+	b.read(t, q, 0)
+	return b
+}
+
+// read adds those of a partition.
+func (b *batches) read(t *testing.T, q *Queue, partition int32) {
 	t.Helper()
 	topic, err := q.describe(t.Context())
 	if err != nil {
@@ -31,40 +46,48 @@ func stored(t *testing.T, q *Queue) batches {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b batches
 	wasEmpty := false
-	for from := logs[0].start; from < logs[0].end; {
-		answer, err := q.reader.Broker(int(topic.Partitions[0].Leader)).RetriableRequest(t.Context(), fetchRequest(topic, 0, from))
+	for from := logs[partition].start; from < logs[partition].end; {
+		answer, err := q.reader.Broker(int(topic.Partitions[partition].Leader)).RetriableRequest(t.Context(), fetchRequest(topic, partition, from))
 		if err != nil {
 			t.Fatal(err)
 		}
-		raw := answer.(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches
-		before := from
+		p := &answer.(*kmsg.FetchResponse).Topics[0].Partitions[0]
+		raw, before := p.RecordBatches, from
 		for len(raw) >= 61 {
 			length := 12 + int(binary.BigEndian.Uint32(raw[8:]))
 			if length > len(raw) {
 				break
 			}
-			b.all++
-			empty := binary.BigEndian.Uint32(raw[57:]) == 0
-			if empty {
-				b.empty++
-			}
-			if empty && wasEmpty {
-				b.adjacent++
-			}
-			wasEmpty = empty
-			if raw[22]&0x20 != 0 {
-				b.control++
-			}
-			from = int64(binary.BigEndian.Uint64(raw)) + int64(binary.BigEndian.Uint32(raw[23:])) + 1
-			raw = raw[length:]
+			last := int64(binary.BigEndian.Uint64(raw)) + int64(binary.BigEndian.Uint32(raw[23:]))
+			p.RecordBatches = raw[:length]
+			wasEmpty = b.add(q, p, last, wasEmpty)
+			from, raw = last+1, raw[length:]
 		}
 		if from == before {
 			t.Fatalf("no batch at offset %d", from)
 		}
 	}
-	return b
+}
+
+// add adds the batch that an answer holds, which says that it ends at last.
+func (b *batches) add(q *Queue, p *kmsg.FetchResponseTopicPartition, last int64, wasEmpty bool) (empty bool) {
+	raw := p.RecordBatches
+	b.all++
+	if raw[22]&0x20 != 0 {
+		b.control++
+	}
+	if binary.BigEndian.Uint32(raw[57:]) == 0 {
+		b.empty++
+		if wasEmpty {
+			b.adjacent++
+		}
+		return true
+	}
+	if rs, _, err := q.process(p, 0); err == nil && len(rs) > 0 && rs[len(rs)-1].Offset < last {
+		b.tails[compressions[raw[22]&7]]++
+	}
+	return false
 }
 
 // records counts those of partition 0.

@@ -45,7 +45,9 @@ type Consumer struct {
 	mu       sync.Mutex
 	joined   bool // the group has assigned partitions, or none
 	assigned map[int32]*partition
-	revoked  []int32 // not yet told by Poll
+	readings int64   // of partitions, begun so far
+	revoked  []int32 // not yet told by Poll, as are gaps
+	gaps     []int32
 
 	committing sync.Mutex // held while offsets are sent, so that none overtakes another
 	unsent     bool       // the last commit failed; guarded by committing
@@ -100,8 +102,8 @@ func (q *Queue) consume(group string, o dirty.Options) (*Consumer, error) {
 // Poll waits for marks, as [dirty.Consumer] says.
 func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 	for {
-		if revoked := c.takeRevoked(); len(revoked) > 0 {
-			return dirty.Polled{Revoked: revoked}, nil
+		if p := (dirty.Polled{Revoked: c.takeRevoked(), Gaps: c.takeGaps()}); len(p.Revoked)+len(p.Gaps) > 0 {
+			return p, nil
 		}
 		if c.failed == nil && c.drain && c.drained() {
 			c.failed = io.EOF
@@ -114,7 +116,7 @@ func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 			c.failed = c.look(ctx)
 		}
 		if len(marks) > 0 {
-			return dirty.Polled{Marks: marks}, nil
+			return dirty.Polled{Marks: marks, Gaps: c.takeGaps()}, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return dirty.Polled{}, err
@@ -132,8 +134,13 @@ func (c *Consumer) take(ctx context.Context) []dirty.Mark {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	marks := make([]dirty.Mark, 0, fetches.NumRecords())
-	fetches.EachRecord(func(r *kgo.Record) {
-		if p := c.assigned[r.Partition]; p != nil {
+	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		p := c.assigned[f.Partition]
+		if p == nil {
+			return
+		}
+		c.deleted(f.Partition, p, f.LogStartOffset)
+		for _, r := range f.Records {
 			marks = c.enter(p, r, marks)
 		}
 	})
@@ -145,7 +152,9 @@ func (c *Consumer) take(ctx context.Context) []dirty.Mark {
 func (c *Consumer) enter(p *partition, r *kgo.Record, marks []dirty.Mark) []dirty.Mark {
 	if r.Offset < p.position {
 		c.log.Error("kafka log went back, reading it again", "partition", r.Partition, "from", p.position, "to", r.Offset)
-		p.rewind(r.Offset)
+		c.readings++
+		c.gaps = append(c.gaps, r.Partition)
+		p.rewind(r.Offset, c.readings)
 	}
 	if c.drain && r.Offset >= p.end {
 		p.position = r.Offset + 1 // but not the ledger's: it is left to the next consumer
@@ -153,6 +162,7 @@ func (c *Consumer) enter(p *partition, r *kgo.Record, marks []dirty.Mark) []dirt
 	}
 	m, err := markOf(r)
 	if err == nil {
+		m.Reading = p.reading
 		p.take(m)
 		return append(marks, m)
 	}
@@ -174,6 +184,9 @@ func (c *Consumer) fault(partition int32, err error) {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 	case errors.As(err, &loss):
 		c.log.Error("kafka lost records of a log", "partition", partition, "error", err.Error())
+		c.gaps = append(c.gaps, partition)
+	case errors.Is(err, kerr.UnknownTopicID) && c.failed == nil:
+		c.failed = fmt.Errorf("read topic %q for group %q: it was deleted, or deleted and made again; start again, to read what there is now: %w", c.q.topic, c.group, err)
 	case errors.As(err, &session) && !denied(err):
 		c.log.Warn("kafka group session ended, joining again", "error", err.Error())
 	case c.failed == nil:
@@ -186,11 +199,13 @@ func denied(err error) bool {
 }
 
 // Done implements [dirty.Consumer]. For a partition that now belongs to another
-// member it does nothing: that member is handed the mark again.
+// member it does nothing: that member is handed the mark again. Nor does it for one
+// that is read anew: if its log went back, the mark's offset may by now be that of
+// a mark that came after the rewrite.
 func (c *Consumer) Done(m dirty.Mark) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p := c.assigned[m.Partition]; p != nil {
+	if p := c.assigned[m.Partition]; p != nil && p.reading == m.Reading {
 		p.ledger.Done(m)
 	}
 }

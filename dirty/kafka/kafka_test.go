@@ -129,7 +129,7 @@ func closeOf(t testing.TB, c io.Closer) {
 // drainAll reads a group to its end without serving anything.
 func drainAll(t *testing.T, q *Queue, group string, each func(*Consumer, dirty.Mark)) []dirty.Mark {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c := join(t, q, group, true)
 	defer closeOf(t, c)
@@ -154,7 +154,7 @@ func drainAll(t *testing.T, q *Queue, group string, each func(*Consumer, dirty.M
 // await polls until n marks came.
 func await(t testing.TB, c *Consumer, n int) []dirty.Mark {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var marks []dirty.Mark
 	for len(marks) < n {
@@ -178,10 +178,13 @@ func committed(t *testing.T, q *Queue, group string, partition int32) int64 {
 	return o.At
 }
 
-// eventually waits until ok, at most for some seconds.
+// patience bounds what must happen, on a machine that is busy.
+const patience = time.Minute
+
+// eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+	for deadline := time.Now().Add(patience); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("never came true: %s", what)
 		}

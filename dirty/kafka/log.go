@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -119,11 +120,19 @@ func (q *Queue) process(p *kmsg.FetchResponseTopicPartition, from int64) ([]*kgo
 	return got.Records, next, nil
 }
 
-// bounds are a partition's first offset and the one after its last.
-type bounds struct{ start, end int64 }
+// bounds are a partition's first offset and the one after its last, in the topic
+// with an ID.
+type bounds struct {
+	topic      string
+	start, end int64
+}
 
 // bounds returns those of every partition.
 func (q *Queue) bounds(ctx context.Context) (map[int32]bounds, error) {
+	before, err := q.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
 	starts, err := q.admin.ListStartOffsets(ctx, q.topic)
 	if err == nil {
 		err = starts.Error()
@@ -138,21 +147,63 @@ func (q *Queue) bounds(ctx context.Context) (map[int32]bounds, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list last offsets of topic %q: %w", q.topic, err)
 	}
+	after, err := q.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if after.ID != before.ID {
+		return nil, fmt.Errorf("list offsets of topic %q: it was made again meanwhile", q.topic)
+	}
 	all := map[int32]bounds{}
 	for p, s := range starts[q.topic] {
-		all[p] = bounds{s.Offset, ends[q.topic][p].Offset}
+		all[p] = bounds{after.ID.String(), s.Offset, ends[q.topic][p].Offset}
 	}
 	return all, nil
 }
 
-// resume returns the offset at which a group goes on that committed an offset,
-// or -1. One outside the log tells that part of the log is gone. Then everything
-// that is left is read: to go on at the end would lose marks.
-func (b bounds) resume(committed int64) (offset int64, outside bool) {
-	if committed >= b.start && committed <= b.end {
-		return committed, false
+// floor is what a group has committed of a partition. The zero value is nothing.
+type floor struct {
+	known bool
+	at    int64
+	topic string // the ID of the topic that it lies in, "" if that is not known
+}
+
+// Offsets are committed by the topic's name, so one of a topic that was deleted may
+// be committed to the next of that name. What goes with it tells them apart.
+const topicMetadata = "topic="
+
+// floors returns what a group has committed, by partition; of the others nothing.
+func (q *Queue) floors(ctx context.Context, group string) (map[int32]floor, error) {
+	os, err := q.committed(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("read offsets of group %q: %w", group, err)
 	}
-	return b.start, committed >= 0
+	floors := map[int32]floor{}
+	for p, o := range os[q.topic] {
+		topic, ours := strings.CutPrefix(o.Metadata, topicMetadata)
+		if !ours {
+			topic = "" // an operator's, who knows what to do
+		}
+		floors[p] = floor{o.At >= 0, o.At, topic}
+	}
+	return floors, nil
+}
+
+// resume returns the offset at which a group goes on. If it is not the floor, marks
+// may be gone that the group was never handed, and why says how. Then everything
+// that is left is read: to go on at the end would lose that as well.
+func (b bounds) resume(f floor) (offset int64, why string) {
+	switch {
+	case !f.known:
+		return b.start, "nothing is committed"
+	case f.topic != "" && f.topic != b.topic:
+		return b.start, "the topic was deleted and made again"
+	case f.at < b.start:
+		return b.start, "marks were deleted, it is outside the log"
+	case f.at > b.end:
+		return b.start, "the log became shorter, it is outside the log"
+	}
+	return f.at, ""
 }
 
 // coordinatorWait is how long a cluster may take to find a coordinator for a
@@ -180,17 +231,13 @@ func (q *Queue) Pending(ctx context.Context, group string) ([]dirty.Mark, error)
 	if err != nil {
 		return nil, err
 	}
-	committed, err := q.committed(ctx, group)
+	floors, err := q.floors(ctx, group)
 	if err != nil {
-		return nil, fmt.Errorf("read offsets of group %q: %w", group, err)
+		return nil, err
 	}
 	var marks []dirty.Mark
 	for p := range int32(len(all)) {
-		at := int64(-1)
-		if o, ok := committed.Lookup(q.topic, p); ok {
-			at = o.At
-		}
-		from, _ := all[p].resume(at)
+		from, _ := all[p].resume(floors[p])
 		_, err := q.scan(ctx, p, from, all[p].end, func(r *kgo.Record) bool {
 			if m, err := markOf(r); err == nil {
 				marks = append(marks, m)

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -12,12 +13,14 @@ import (
 
 // partition is what a consumer knows of a partition it was assigned.
 type partition struct {
-	known     bool  // the offsets below were fetched
-	start     int64 // where reading began
-	position  int64 // every record below it was handed out, or is none to hand out
-	end       int64 // of the log, when the partition was assigned
-	committed int64 // -1: what is committed must be replaced
-	strange   bool  // a record that is no mark was seen
+	known     bool   // what is below was fetched
+	topic     string // the topic's ID
+	reading   int64  // names this reading of the log: marks of another say nothing of this one
+	start     int64  // where reading began
+	position  int64  // every record below it was handed out, or is none to hand out
+	end       int64  // of the log, when the partition was assigned
+	committed int64  // -1: what is committed must be replaced
+	strange   bool   // a record that is no mark was seen
 	ledger    dirty.Ledger
 
 	stuckAt    int64         // the position where it waits
@@ -35,11 +38,11 @@ func (p *partition) pass(offset int64) {
 	p.position = offset + 1
 }
 
-// rewind begins anew at a lower offset. What is committed would hide marks once
-// the log has grown beyond it, so it is replaced.
-func (p *partition) rewind(offset int64) {
+// rewind begins a new reading at a lower offset. What is committed would hide
+// marks once the log has grown beyond it, so it is replaced.
+func (p *partition) rewind(offset, reading int64) {
 	p.ledger = dirty.Ledger{}
-	p.start, p.position, p.committed = offset, offset, -1
+	p.reading, p.start, p.position, p.committed = reading, offset, offset, -1
 }
 
 // floor returns the offset to commit.
@@ -60,28 +63,55 @@ func (c *Consumer) onAssigned(_ context.Context, _ *kgo.Client, parts map[string
 // startOffsets decides where newly assigned partitions are read from.
 func (c *Consumer) startOffsets(ctx context.Context, parts map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	logs, err := c.q.bounds(ctx)
+	var floors map[int32]floor
+	if err == nil {
+		floors, err = c.q.floors(ctx, c.group)
+	}
 	if err != nil {
 		c.log.Warn("kafka group cannot start yet", "error", err.Error())
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, o := range parts[c.q.topic] {
-		p := c.assigned[id]
-		if p == nil {
-			continue
+	for id := range parts[c.q.topic] {
+		if p := c.assigned[id]; p != nil {
+			*p = c.begin(id, logs[id], floors[id])
+			parts[c.q.topic][id] = kgo.NewOffset().At(p.start)
 		}
-		at, log := o.EpochOffset().Offset, logs[id] // at is negative if nothing is committed
-		offset, outside := log.resume(at)
-		*p = partition{known: true, start: offset, position: offset, end: log.end, committed: offset}
-		if outside {
-			c.log.Error("kafka committed offset is outside the log, reading all of it again",
-				"partition", id, "committed", at, "first", log.start, "end", log.end, "offsets_lost", max(log.start-at, at-log.end))
-			p.committed = -1
-		}
-		parts[c.q.topic][id] = kgo.NewOffset().At(offset)
 	}
 	return parts, nil
+}
+
+// begin returns a partition that is read from its group's floor, or if that is of
+// no use from the first mark of the log. Then the floor is replaced: once the log
+// has grown beyond it, it would hide marks.
+func (c *Consumer) begin(id int32, log bounds, f floor) partition {
+	c.readings++
+	offset, why := log.resume(f)
+	p := partition{known: true, topic: log.topic, reading: c.readings, start: offset, position: offset, end: log.end, committed: offset}
+	if why == "" {
+		return p
+	}
+	p.committed = -1
+	c.gaps = append(c.gaps, id)
+	level := slog.LevelError
+	if !f.known {
+		level = slog.LevelDebug // a new group, or one that was away for so long that it was forgotten
+	}
+	c.log.Log(context.Background(), level, "kafka committed offset is of no use, reading all of the log", "why", why,
+		"partition", id, "committed", f.at, "first", log.start, "end", log.end)
+	return p
+}
+
+// deleted tells of a log that begins beyond what was read of it: somebody has
+// deleted marks.
+func (c *Consumer) deleted(id int32, p *partition, first int64) {
+	if !p.known || first <= p.position {
+		return
+	}
+	c.log.Error("kafka marks were deleted before they were read", "partition", id, "read_up_to", p.position, "first", first)
+	c.gaps = append(c.gaps, id)
+	p.pass(first - 1)
 }
 
 // onRevoked commits what is done before another member starts there.
@@ -112,11 +142,16 @@ func (c *Consumer) forget(ids []int32) {
 }
 
 // takeRevoked returns the partitions that were revoked since it was last called.
-func (c *Consumer) takeRevoked() []int32 {
+func (c *Consumer) takeRevoked() []int32 { return c.takeFrom(&c.revoked) }
+
+// takeGaps returns the partitions that gaps were found in since it was last called.
+func (c *Consumer) takeGaps() []int32 { return c.takeFrom(&c.gaps) }
+
+func (c *Consumer) takeFrom(ids *[]int32) []int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	revoked := c.revoked
-	c.revoked = nil
-	slices.Sort(revoked)
-	return revoked
+	taken := *ids
+	*ids = nil
+	slices.Sort(taken)
+	return slices.Compact(taken)
 }

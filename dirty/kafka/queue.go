@@ -175,3 +175,16 @@ func (q *Queue) Close() error {
 	}
 	return nil
 }
+
+// Ping reports whether brokers answer and every partition of the topic has a
+// leader. It does not tell whether marks may be written.
+func (q *Queue) Ping(ctx context.Context) error {
+	t, err := q.describe(ctx)
+	if err != nil {
+		return fmt.Errorf("ping Kafka at %s: %w", strings.Join(q.brokers, ","), err)
+	}
+	if !led(t) {
+		return fmt.Errorf("ping Kafka at %s: a partition of topic %q has no leader", strings.Join(q.brokers, ","), q.topic)
+	}
+	return nil
+}

@@ -2,12 +2,14 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/afterhours/afterhours/dirty"
@@ -87,6 +89,9 @@ func (c *Consumer) skipTails(ctx context.Context) {
 // end. Nothing lies between, so nothing will be handed out.
 func (c *Consumer) skipTo(ctx context.Context, id int32, from, end int64) error {
 	first, err := c.q.scan(ctx, id, from, end, func(*kgo.Record) bool { return false })
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		return c.lookAgain(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,6 +99,21 @@ func (c *Consumer) skipTo(ctx context.Context, id int32, from, end int64) error 
 	defer c.mu.Unlock()
 	if p := c.assigned[id]; p != nil && p.position == from {
 		p.position = first
+	}
+	return nil
+}
+
+// lookAgain goes by the bounds of a log that has become shorter at either end.
+func (c *Consumer) lookAgain(ctx context.Context, id int32) error {
+	logs, err := c.q.bounds(ctx)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.assigned[id]; p != nil {
+		c.deleted(id, p, logs[id].start)
+		p.end = min(p.end, logs[id].end)
 	}
 	return nil
 }

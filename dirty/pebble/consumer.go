@@ -33,7 +33,8 @@ type Consumer struct {
 	mu        sync.Mutex // guards what follows, and is held while a floor is written
 	position  int64      // no mark below it will be handed out
 	ledger    dirty.Ledger
-	committed int64
+	committed int64 // -1: nothing
+	gap       bool  // the group is new to this log, which Poll has not told yet
 }
 
 var _ dirty.Consumer = (*Consumer)(nil)
@@ -51,13 +52,14 @@ func (q *Queue) Consume(ctx context.Context, group string, o dirty.Options) (dir
 	if q.groups[group] {
 		return nil, fmt.Errorf("consume group %q: it has a consumer in this process", group)
 	}
-	floor, err := q.offset(groupKey(group))
+	committed, err := getOffset(q.db, groupKey(group))
 	if err != nil {
 		return nil, fmt.Errorf("consume group %q: %w", group, err)
 	}
+	floor := max(0, committed)
 	c := &Consumer{
 		q: q, group: group, slack: cmp.Or(o.Slack, dirty.DefaultSlack), start: floor, end: math.MaxInt64,
-		ended: make(chan struct{}), position: floor, committed: floor,
+		ended: make(chan struct{}), position: floor, committed: committed, gap: committed < 0,
 	}
 	if o.Drain {
 		c.end = q.next
@@ -78,12 +80,12 @@ func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 	defer end()
 	for {
 		durable, moved := c.q.readable()
-		marks, err := c.take(ctx, min(durable, c.end))
+		p, err := c.take(ctx, min(durable, c.end))
 		switch {
 		case err != nil:
 			return dirty.Polled{}, err
-		case len(marks) > 0:
-			return dirty.Polled{Marks: marks}, nil
+		case len(p.Marks)+len(p.Gaps) > 0:
+			return p, nil
 		case durable >= c.end:
 			return dirty.Polled{}, io.EOF
 		}
@@ -95,19 +97,23 @@ func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 	}
 }
 
-// take reads marks below end and enters them into the ledger.
-func (c *Consumer) take(ctx context.Context, end int64) ([]dirty.Mark, error) {
+// take reads marks below end and enters them into the ledger. The first time it
+// tells if the group is new to this log: if it had another one, that was deleted
+// with the marks in it.
+func (c *Consumer) take(ctx context.Context, end int64) (p dirty.Polled, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	marks, err := c.q.read(ctx, c.position, end, pollMarks)
-	if err != nil {
-		return nil, fmt.Errorf("read marks of group %q: %w", c.group, err)
+	if p.Marks, err = c.q.read(ctx, c.position, end, pollMarks); err != nil {
+		return p, fmt.Errorf("read marks of group %q: %w", c.group, err)
 	}
-	for _, m := range marks {
+	for _, m := range p.Marks {
 		c.ledger.Take(m)
 		c.position = m.Offset + 1
 	}
-	return marks, nil
+	if c.gap {
+		c.gap, p.Gaps = false, []int32{0}
+	}
+	return p, nil
 }
 
 // Done implements [dirty.Consumer].
