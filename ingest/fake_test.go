@@ -26,6 +26,7 @@ type fake struct {
 	t     testing.TB
 	fault Fault
 	now   func() time.Time // the Writer's clock, if it is not the real one
+	ttl   time.Duration
 
 	mu       sync.Mutex
 	clock    int // counts what happens, so that "after" has a meaning
@@ -69,8 +70,11 @@ type fakeRow struct {
 	tries int
 }
 
+func (f *fake) TTL() time.Duration { return f.ttl }
+
 func newFake(t testing.TB) *fake {
 	return &fake{
+		ttl:      30 * 24 * time.Hour,
 		t:        t,
 		fault:    func(string, afterhours.Hour) (bool, error) { return true, nil },
 		now:      time.Now,

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -56,6 +57,8 @@ type Kafka struct {
 	refresh time.Duration
 	grace   time.Duration
 	session time.Duration // after which a crashed member's partitions are given away
+
+	reading atomic.Pointer[generation] // nil while this is no member
 }
 
 var _ Source = (*Kafka)(nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -78,7 +79,11 @@ func (m *member) generation(gen *kafkago.Generation) {
 			gen.Start(func(ctx context.Context) { m.read(ctx, g, p, a.Offset) })
 		}
 	}
-	gen.Start(func(ctx context.Context) { m.commit(ctx, g) })
+	m.reading.Store(g)
+	gen.Start(func(ctx context.Context) {
+		m.commit(ctx, g)
+		m.reading.CompareAndSwap(g, nil)
+	})
 }
 
 // generation is the time between two rebalances of the group.
@@ -94,7 +99,8 @@ type topicPartition struct {
 	topic     string
 	id        int
 	acks      acks
-	committed int64 // of the goroutine that commits
+	start     atomic.Int64 // one more than the offset where reading began; 0: it has not
+	committed int64        // of the goroutine that commits
 }
 
 // commit commits once a second, and at the end of the generation once more.
@@ -195,6 +201,20 @@ func (a *acks) ack(m *message) {
 		a.open[0] = nil
 		a.open = a.open[1:]
 	}
+	a.tell()
+}
+
+// takeBack forgets the message that was entered last, which was not put after all:
+// nobody is to wait for its acknowledgement.
+func (a *acks) takeBack() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open = a.open[:len(a.open)-1]
+	a.tell()
+}
+
+// tell wakes who waits until nothing is in hand.
+func (a *acks) tell() {
 	if len(a.open) == 0 {
 		select {
 		case a.empty <- struct{}{}:

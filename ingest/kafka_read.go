@@ -33,6 +33,7 @@ const (
 // one starts anew.
 func (m *member) read(ctx context.Context, g *generation, p *topicPartition, committed int64) {
 	if offset, ok := m.startOffset(ctx, p, committed); ok {
+		p.start.Store(offset + 1)
 		r := kafkago.NewReader(kafkago.ReaderConfig{
 			Brokers:               m.Brokers,
 			Dialer:                m.dialer,
@@ -156,13 +157,17 @@ func (m *member) putOne(ctx context.Context, p *topicPartition, msg kafkago.Mess
 		return nil
 	}
 	value, cut := keepable(msg.Value)
-	return m.put(ctx, Record{
+	err := m.put(ctx, Record{
 		Bytes:    value,
 		Cut:      cut,
 		Source:   p.topic,
 		Position: strconv.Itoa(p.id) + "@" + strconv.FormatInt(msg.Offset, 10),
 		Time:     msg.Time,
 	}, ack)
+	if err != nil {
+		p.acks.takeBack()
+	}
+	return err
 }
 
 // control reports whether a message is the control record that ends a

@@ -29,6 +29,7 @@ type lane struct {
 	segment afterhours.Segment // of an own lane
 	shared  bool
 	day     afterhours.Day // of a shared lane
+	renewal afterhours.Micros
 
 	opened, used afterhours.Micros // an own lane
 	rows, bytes  int64             // of the batches sent so far, in a shared lane mere hints
@@ -42,15 +43,15 @@ type lane struct {
 	holed   bool // the store refused one of its rows
 }
 
-func ownLane(h afterhours.Hour, now afterhours.Micros) *lane {
+func (k *worker) ownLane(h afterhours.Hour, now afterhours.Micros) *lane {
 	s := afterhours.NewSegment()
-	return &lane{hour: h, segment: s, name: store.OwnLane(s).Name, opened: now, used: now}
+	return &lane{hour: h, segment: s, name: store.OwnLane(s).Name, opened: now, used: now, renewal: k.renewal}
 }
 
 // sharedLane is an hour's lane for the rows received on a day. indexed is when its
 // index row was last sent, as far as is known.
-func sharedLane(h afterhours.Hour, day afterhours.Day, indexed afterhours.Micros) *lane {
-	return &lane{hour: h, name: store.SharedLane(day).Name, shared: true, day: day, indexed: indexed}
+func (k *worker) sharedLane(h afterhours.Hour, day afterhours.Day, indexed afterhours.Micros) *lane {
+	return &lane{hour: h, name: store.SharedLane(day).Name, shared: true, day: day, indexed: indexed, renewal: k.renewal}
 }
 
 func (l *lane) row(closed bool) store.Lane {
@@ -62,7 +63,7 @@ func (l *lane) row(closed bool) store.Lane {
 // row lives twice as long as a row, so it outlives every row that is written while
 // it is young.
 func (l *lane) stale(at afterhours.Micros) bool {
-	return l.indexed == 0 || at-l.indexed > micros(store.Renewal)
+	return l.indexed == 0 || at-l.indexed > l.renewal
 }
 
 // over reports whether an own lane should take no more rows: it was idle, or is old.

@@ -117,5 +117,7 @@ func (w *Writer) acknowledge(b *batch) {
 	for _, r := range b.riders {
 		r.ack()
 	}
+	w.counts.inHand.Add(-n)
+	w.counts.pulse.beat()
 	w.budget.give(cost)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -28,20 +29,23 @@ type calls struct {
 
 func newCalls(log *slog.Logger) calls {
 	return calls{
-		append:  call{what: "append rows", log: log},
-		index:   call{what: "write index row", log: log},
-		types:   call{what: "read event types", log: log},
-		declare: call{what: "declare event type", log: log},
-		mark:    call{what: "mark hours", log: log},
-		close:   call{what: "close lane", log: log, tries: time.Minute},
+		append:  call{what: "append rows", check: "store", log: log},
+		index:   call{what: "write index row", check: "store", log: log},
+		types:   call{what: "read event types", check: "store", log: log},
+		declare: call{what: "declare event type", check: "store", log: log},
+		mark:    call{what: "mark hours", check: "queue", log: log},
+		close:   call{what: "close lane", check: "store", log: log, tries: time.Minute},
 	}
 }
 
 // call is a kind of call.
 type call struct {
 	what  string
+	check string // of health, what it looks at
 	log   *slog.Logger
 	tries time.Duration // how long it is repeated; 0: until it works
+
+	failing atomic.Pointer[failure] // nil while it works
 
 	mu     sync.Mutex
 	logged time.Time
@@ -54,6 +58,9 @@ func (c *call) repeat(ctx context.Context, f func() error) error {
 	pause.InitialInterval, pause.MaxInterval = firstPause, lastPause
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := f()
+		if err == nil {
+			c.works()
+		}
 		if errors.Is(err, store.ErrRefused) || errors.Is(err, store.ErrColumnConflict) {
 			err = backoff.Permanent(err)
 		}
@@ -65,6 +72,7 @@ func (c *call) repeat(ctx context.Context, f func() error) error {
 // alarm logs that the call fails: at once, then every half a minute, however
 // many calls of the kind fail.
 func (c *call) alarm(err error, _ time.Duration) {
+	c.fails(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := time.Now(); c.logged.IsZero() || now.Sub(c.logged) >= alarmEvery {

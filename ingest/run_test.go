@@ -352,6 +352,7 @@ func TestManyHours(t *testing.T) {
 // nothing is a Store and Marks that take everything at once.
 type nothing struct{}
 
+func (nothing) TTL() time.Duration                                         { return 30 * 24 * time.Hour }
 func (nothing) PutLane(context.Context, afterhours.Hour, store.Lane) error { return nil }
 func (nothing) Append(context.Context, afterhours.Hour, string, afterhours.Micros, []store.Row) error {
 	return nil

@@ -27,6 +27,9 @@ const maxHours = 1 << 20
 type counts struct {
 	read, written, quarantined, late, bytes, marks atomic.Int64
 
+	inHand atomic.Int64
+	pulse  pulse
+
 	mu    sync.Mutex
 	hours map[uint64]struct{} // hashes of the hours marked
 }

@@ -14,10 +14,6 @@ const (
 	ownTrickle = 1_000 // rows in small batches within about an hour
 )
 
-// settleAfter is how long after its day a shared lane takes rows. Compactors stop
-// looking for new rows in it a day later, which covers the difference of clocks.
-const settleAfter = 24 * time.Hour
-
 // trickleHours is how many hours of stragglers a process remembers, about: 75
 // bytes each, and up to twice as many for a moment.
 const trickleHours = 1 << 19
@@ -27,6 +23,7 @@ const trickleHours = 1 << 19
 // knows no clock and keeps nothing but memory that may be lost. It is exported
 // for simulations; one goroutine uses it.
 type Trickle struct {
+	renewal afterhours.Micros
 	hours   *recent[afterhours.Hour, trickled]
 	day     afterhours.Day
 	segment afterhours.Segment // of the rows received on day
@@ -41,9 +38,11 @@ type trickled struct {
 }
 
 // NewTrickle returns a Trickle that remembers up to twice the given number of
-// hours. What it forgets is written once more than necessary.
-func NewTrickle(hours int) *Trickle {
-	return &Trickle{hours: newRecent[afterhours.Hour, trickled](micros(store.Renewal), hours)}
+// hours. What it forgets is written once more than necessary. renewal is that of
+// [store.RenewalFor].
+func NewTrickle(hours int, renewal time.Duration) *Trickle {
+	r := micros(renewal)
+	return &Trickle{renewal: r, hours: newRecent[afterhours.Hour, trickled](r, hours)}
 }
 
 // Shares reports whether a batch of so many rows, sent at the given time, goes to
@@ -59,7 +58,7 @@ func (t *Trickle) Shares(h afterhours.Hour, rows int, at afterhours.Micros) bool
 // seen returns what is still of use of what is remembered of an hour.
 func (t *Trickle) seen(h afterhours.Hour, at afterhours.Micros) trickled {
 	seen, _ := t.hours.get(h, at)
-	if day := afterhours.DayOf(at); seen.day != day || seen.indexed != 0 && at-seen.indexed > micros(store.Renewal) {
+	if day := afterhours.DayOf(at); seen.day != day || seen.indexed != 0 && at-seen.indexed > t.renewal {
 		return trickled{day: day}
 	}
 	return seen
@@ -67,7 +66,7 @@ func (t *Trickle) seen(h afterhours.Hour, at afterhours.Micros) trickled {
 
 // Add numbers a batch of rows for the lane of the day on which it is sent: first,
 // and those that follow it. indexed is when the lane's index row was sent the last
-// time, 0 if that is not known or over [store.Renewal] ago.
+// time, 0 if that is not known or too long ago.
 func (t *Trickle) Add(h afterhours.Hour, rows int, at afterhours.Micros) (first afterhours.RowID, indexed afterhours.Micros) {
 	day := afterhours.DayOf(at)
 	if t.segment == (afterhours.Segment{}) || t.day != day || t.next+int64(rows) > math.MaxUint32+1 {
@@ -112,5 +111,5 @@ func micros(d time.Duration) afterhours.Micros { return afterhours.Micros(d.Micr
 
 // settles returns when the shared lane of a day takes no more rows.
 func settles(day afterhours.Day) afterhours.Micros {
-	return day.End() + micros(settleAfter)
+	return day.End() + micros(store.SharedFor)
 }

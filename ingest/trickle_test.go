@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
 )
 
 // lanesOf returns how many lanes the events lie in, own and shared ones.
@@ -292,7 +293,7 @@ func TestStragglersAreForgotten(t *testing.T) {
 		}
 	})
 
-	tr := NewTrickle(100)
+	tr := NewTrickle(100, store.Renewal)
 	for i := range 10_000 {
 		h := straggler(i, 0).Hour()
 		tr.Add(h, 1, 0)
@@ -306,7 +307,7 @@ func TestStragglersAreForgotten(t *testing.T) {
 // Row numbers never come twice: when they run out, another segment begins. Those
 // of a batch follow one another.
 func TestTrickleNumbersRows(t *testing.T) {
-	tr, h := NewTrickle(10), straggler(0, 0).Hour()
+	tr, h := NewTrickle(10, store.Renewal), straggler(0, 0).Hour()
 	first, _ := tr.Add(h, 3, 0)
 	second, _ := tr.Add(h, 1, 0)
 	if second.Segment != first.Segment || second.Seq != first.Seq+3 {
@@ -325,7 +326,7 @@ func TestTrickleNumbersRows(t *testing.T) {
 
 // A Trickle tells when an index row was written last only for the lane of the day.
 func TestTrickleRemembersIndexRows(t *testing.T) {
-	tr, h := NewTrickle(10), straggler(0, 0).Hour()
+	tr, h := NewTrickle(10, store.Renewal), straggler(0, 0).Hour()
 	noon := afterhours.Day(20000).Start() + micros(12*time.Hour)
 	if _, at := tr.Add(h, 1, noon); at != 0 {
 		t.Errorf("an unknown index row was written at %v", at)

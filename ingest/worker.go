@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
 )
 
 // worker writes the events of the hours that belong to it. One goroutine, run,
@@ -27,6 +28,8 @@ type worker struct {
 	closable  queue[*lane]
 	closers   int // lanes being closed
 	trickle   *Trickle
+	renewal   afterhours.Micros // how old an index row may be
+	oldest    afterhours.Micros // how old a row may be, whose life began when it was sent
 }
 
 // hour is what a worker knows of an hour in traffic.
@@ -39,6 +42,8 @@ type hour struct {
 }
 
 func newWorker(w *Writer, limit, trickleHours int) *worker {
+	ttl := w.store.TTL()
+	renewal := store.RenewalFor(ttl)
 	return &worker{
 		w:     w,
 		in:    make(chan item, 2*batchRows),
@@ -46,7 +51,9 @@ func newWorker(w *Writer, limit, trickleHours int) *worker {
 		limit: max(1, limit),
 		hours: map[afterhours.Hour]*hour{},
 
-		trickle: NewTrickle(trickleHours),
+		renewal: micros(renewal),
+		oldest:  micros(ttl / 2),
+		trickle: NewTrickle(trickleHours, renewal),
 	}
 }
 
@@ -182,7 +189,7 @@ func (k *worker) seal(b *batch) {
 		return
 	}
 	if h.lane == nil {
-		h.lane = ownLane(h.Hour, b.wrote)
+		h.lane = k.ownLane(h.Hour, b.wrote)
 		k.trickle.Opened(h.Hour, b.wrote)
 	}
 	l := h.lane
@@ -197,7 +204,7 @@ func (k *worker) sealShared(b *batch) {
 	h, day := b.hour, afterhours.DayOf(b.wrote)
 	first, indexed := k.trickle.Add(h.Hour, len(b.rows), b.wrote)
 	if h.shared == nil || h.shared.day != day {
-		h.shared = sharedLane(h.Hour, day, indexed)
+		h.shared = k.sharedLane(h.Hour, day, indexed)
 	}
 	b.number(h.shared, first)
 }
@@ -282,7 +289,7 @@ func (k *worker) index(ctx context.Context, g *errgroup.Group, l *lane) {
 }
 
 // settle passes on the batches of a lane that the store acknowledged, if its
-// index row is too. When all of them are, a retired lane may be closed, and a
+// index row is too, and if their rows have at least half of their life before them. When all of them are, a retired lane may be closed, and a
 // shared one is no longer looked after.
 func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 	if l.indexed == 0 || l.indexing {
@@ -294,6 +301,8 @@ func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 		switch {
 		case len(b.rows) == 0:
 		case l.settled(now):
+			k.again(b)
+		case now-b.wrote > k.oldest:
 			k.again(b)
 		case l.stale(b.acked):
 			l.held = append(l.held, b)
@@ -311,8 +320,8 @@ func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 	}
 }
 
-// again queues rows that came too late for their lane, to be written into
-// another under new numbers. Like the copies of a redelivery, the old ones do no
+// again queues rows that came too late for their lane, or took so long that they
+// would expire soon, to be written anew under other numbers. Like the copies of a redelivery, the old ones do no
 // harm.
 func (k *worker) again(b *batch) {
 	h := k.hour(b.hour.Hour)

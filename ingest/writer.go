@@ -22,6 +22,9 @@ import (
 // that wrap [store.ErrRefused] are not cured by repeating, all others may be; the
 // Writer repeats, the store need not. Methods are called by many goroutines.
 type Store interface {
+	// TTL returns how long rows live.
+	TTL() time.Duration
+
 	// PutLane writes a lane's index row, or writes it again.
 	PutLane(ctx context.Context, h afterhours.Hour, l store.Lane) error
 
@@ -196,6 +199,9 @@ func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack
 		return err
 	}
 	w.counts.read.Add(1)
+	if w.counts.inHand.Add(1) == 1 {
+		w.counts.pulse.beat()
+	}
 	return nil
 }
 

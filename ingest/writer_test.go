@@ -258,6 +258,23 @@ func TestIndexRowIsRenewed(t *testing.T) {
 			}
 		})
 	})
+	t.Run("sooner if rows live for minutes", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t)
+			f.ttl = 20 * time.Minute
+			w, end := f.start(Options{})
+			for i := range 60 {
+				f.write(w, testEvent(3, i))
+				time.Sleep(time.Minute)
+			}
+			if err := end(); err != nil {
+				t.Fatal(err)
+			}
+			if n := f.count("index"); n != 6 {
+				t.Errorf("the index row is written %d times in an hour, want 6", n)
+			}
+		})
+	})
 	t.Run("after a batch that took hours", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFake(t)
@@ -279,6 +296,47 @@ func TestIndexRowIsRenewed(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A row that took half its life to be written is written anew before it is
+// acknowledged: nobody could merge it in the time that is left, or it is gone
+// already. That goes for lanes of either kind.
+func TestRowsThatGrewOldAreWrittenAnew(t *testing.T) {
+	for name, c := range map[string]struct {
+		took time.Duration
+		e    func(i int) afterhours.Event
+		anew bool
+	}{
+		"in an own lane":             {11 * time.Minute, func(i int) afterhours.Event { return testEvent(3, i) }, true},
+		"in a shared lane":           {11 * time.Minute, func(i int) afterhours.Event { return straggler(3, i) }, true},
+		"not one that is half young": {9 * time.Minute, func(i int) afterhours.Event { return testEvent(3, i) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				f.ttl = 20 * time.Minute
+				began := time.Now()
+				f.fault = func(op string, _ afterhours.Hour) (bool, error) {
+					if op == "append" && time.Since(began) < c.took {
+						return true, errFault
+					}
+					return true, nil
+				}
+				w, end := f.start(Options{Log: quiet})
+				e := c.e(0)
+				f.write(w, e)
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				f.allAcked(e)
+				rows := f.copies[e.ID]
+				last := rows[len(rows)-1]
+				if age := last.at.Sub(last.wrote.Time()); age > f.ttl/2 || len(rows) > 1 != c.anew {
+					t.Errorf("written %d times, the last one was %s old when the store had it", len(rows), age)
+				}
+			})
+		})
+	}
 }
 
 // A lane is closed after ten idle minutes, and at the age of a day although it is

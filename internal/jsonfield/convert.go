@@ -86,13 +86,27 @@ func parseTime(v Value) (int64, error) {
 		if isNumber(text) {
 			return parseEpoch(text)
 		}
-		var t time.Time
-		if err := t.UnmarshalText(text); err != nil {
+		t, err := time.Parse(time.RFC3339Nano, string(text))
+		if err != nil || !isRFC3339(text) {
 			return 0, fmt.Errorf("%.60q is %w", text, errNoTime)
 		}
 		return t.UnixMicro(), nil
 	}
 	return 0, fmt.Errorf("%.60q is %w", v.Raw, errNoTime)
+}
+
+// isRFC3339 reports whether what package time has read as RFC 3339 really is: it
+// also takes hours of one digit, a comma before the fraction, and zones of more
+// than a day.
+func isRFC3339(text []byte) bool {
+	if len(text) < len("2006-01-02T15:04:05Z") || text[len("2006-01-02T15")] != ':' || bytes.IndexByte(text, ',') >= 0 {
+		return false
+	}
+	if text[len(text)-1] == 'Z' {
+		return true
+	}
+	zone := text[len(text)-len("15:04"):]
+	return string(zone[:2]) < "24" && string(zone[3:]) < "60"
 }
 
 func parseEpoch(number []byte) (int64, error) {
