@@ -52,6 +52,11 @@ func (c *Compactor) tell(ctx context.Context, known store.Partition, p notice) e
 	if same(known, now) {
 		return nil
 	}
+	// Another compactor may have told of a later publish since known was read.
+	latest, _, err := c.board.Partition(ctx, now.Hour)
+	if err != nil || latest.Generation > now.Generation {
+		return err
+	}
 	return c.board.PutPartition(ctx, now)
 }
 

@@ -171,6 +171,8 @@ type Compactor struct {
 	lake   Lake
 	cfg    Config
 	health health
+
+	distrusted chan struct{} // holds a token when marks may be gone
 }
 
 // New returns a compactor.
@@ -178,7 +180,7 @@ func New(s Store, l Lake, cfg Config) (*Compactor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure compactor: %w", err)
 	}
-	return &Compactor{store: s, board: s.Board(l.URL()), lake: l, cfg: cfg}, nil
+	return &Compactor{store: s, board: s.Board(l.URL()), lake: l, cfg: cfg, distrusted: make(chan struct{}, 1)}, nil
 }
 
 // now returns the instant of the configured clock.

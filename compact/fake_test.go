@@ -257,6 +257,7 @@ type fakeQueue struct {
 	more   chan struct{} // closed and replaced when a mark is appended
 	drain  bool
 	revoke []int32 // handed out by the next Poll
+	gaps   []int32 // likewise
 	slack  int64   // of Behind; 0: nothing is ever behind
 }
 
@@ -279,11 +280,11 @@ func (q *fakeQueue) Mark(_ context.Context, hours ...afterhours.Hour) error {
 func (q *fakeQueue) Poll(ctx context.Context) (dirty.Polled, error) {
 	for {
 		q.mu.Lock()
-		p := dirty.Polled{Marks: slices.Clone(q.log[q.read:]), Revoked: q.revoke}
-		q.read, q.revoke = len(q.log), nil
+		p := dirty.Polled{Marks: slices.Clone(q.log[q.read:]), Revoked: q.revoke, Gaps: q.gaps}
+		q.read, q.revoke, q.gaps = len(q.log), nil, nil
 		more := q.more
 		q.mu.Unlock()
-		if len(p.Marks) > 0 || len(p.Revoked) > 0 {
+		if len(p.Marks) > 0 || len(p.Revoked) > 0 || len(p.Gaps) > 0 {
 			return p, nil
 		}
 		if q.drain {

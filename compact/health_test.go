@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/afterhours/afterhours"
@@ -19,7 +21,7 @@ func TestHealthIsAboutProgress(t *testing.T) {
 	now := noon
 	look := func(after time.Duration) Health {
 		now = now.Add(after)
-		h.look(now, s, 15*time.Minute)
+		h.look(now, s, 15*time.Minute, 30*24*time.Hour)
 		return h.now()
 	}
 	if got := look(0); !got.Healthy {
@@ -49,6 +51,130 @@ func TestHealthIsAboutProgress(t *testing.T) {
 	h.progress(now)
 	if got := look(time.Minute); !got.Healthy {
 		t.Errorf("after another hour was served: %+v, want green", got)
+	}
+}
+
+// TestHealthSaysWhy: a reason for a stall names the last error, until something
+// goes well.
+func TestHealthSaysWhy(t *testing.T) {
+	var h health
+	s := newSchedule(always(Policy{}), true)
+	h.look(noon, s, time.Minute, 30*24*time.Hour)
+	s.take(markAt(testHour, 1, noon))
+	h.failed(errors.New("the disk is full"))
+	h.look(noon.Add(2*time.Minute), s, time.Minute, 30*24*time.Hour)
+	got := h.now()
+	if len(got.Problems) != 1 || got.Problems[0].Check != "progress" || got.Problems[0].Remedy == "" || !strings.Contains(got.Reason, "the disk is full") {
+		t.Errorf("%+v, want one problem with its cause and a remedy", got)
+	}
+	h.progress(noon)
+	h.look(noon.Add(2*time.Minute), s, time.Minute, 30*24*time.Hour)
+	if got := h.now(); strings.Contains(got.Reason, "disk") {
+		t.Errorf("%s, want no word on an error before the last success", got.Reason)
+	}
+}
+
+// TestOldMarksAreRed: an hour that waits for more than a quarter of the raw rows'
+// TTL is red, whether it is due, being rewritten or stuck, and although others are
+// served; the mark tells since when it waits, also if it was made again.
+func TestOldMarksAreRed(t *testing.T) {
+	const ttl = 40 * time.Hour
+	other := afterhours.HourOf("other", testHour.Start)
+	for name, c := range map[string]struct {
+		then   func(*schedule)
+		remedy string
+	}{
+		"waits":           {func(*schedule) {}, "--max-delay"},
+		"is rewritten":    {func(s *schedule) { s.start(noon.Add(24*time.Hour), true) }, "--max-delay"},
+		"fails":           {func(s *schedule) { s.failed(s.start(noon.Add(24*time.Hour), true), noon) }, "rewrites fail"},
+		"is stuck":        {func(s *schedule) { w := s.start(noon.Add(24*time.Hour), true); w.stuck = true; s.failed(w, noon) }, "compactor status"},
+		"is marked again": {func(s *schedule) { s.take(markAt(testHour, 2, noon.Add(9*time.Hour))) }, "--max-delay"},
+		"was moved": {func(s *schedule) {
+			s.revoke([]int32{0})
+			m := markAt(testHour, 2, noon.Add(9*time.Hour))
+			m.Since = afterhours.MicrosOf(noon)
+			s.take(m)
+		}, "--max-delay"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h health
+			s := newSchedule(always(Policy{MaxDelay: 100 * time.Hour, Quiet: time.Hour}), false)
+			s.take(markAt(testHour, 1, noon))
+			c.then(s)
+			s.take(markAt(other, 3, noon.Add(9*time.Hour)))
+			look := func(after time.Duration) Health {
+				h.progress(noon.Add(after))
+				h.look(noon.Add(after), s, time.Minute, ttl)
+				return h.now()
+			}
+			if got := look(10 * time.Hour); !got.Healthy || !got.Oldest.Equal(noon) {
+				t.Errorf("after a quarter of the TTL: %+v, want green, waiting since %s", got, noon)
+			}
+			got := look(10*time.Hour + time.Second)
+			if got.Healthy || len(got.Problems) != 1 || got.Problems[0].Check != "age" {
+				t.Fatalf("after more than a quarter of the TTL: %+v, want red for the age alone", got)
+			}
+			if p := got.Problems[0]; !strings.Contains(p.Reason, testHour.String()) || !strings.Contains(p.Remedy, c.remedy) {
+				t.Errorf("%+v, want the hour, and a remedy with %q", p, c.remedy)
+			}
+			s.revoke([]int32{0})
+			for _, w := range s.busy {
+				s.served(w)
+			}
+			if got := look(11 * time.Hour); !got.Healthy || !got.Oldest.IsZero() {
+				t.Errorf("when nothing waits: %+v, want green", got)
+			}
+		})
+	}
+}
+
+// TestRunTellsTheAge: a daemon compares its marks with the store's own TTL.
+func TestRunTellsTheAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		s.ttl = 8 * time.Hour
+		l, _ := openLake(t)
+		c := newCompactor(t, s, l)
+		c.cfg.Policy = Policy{Grace: time.Hour}
+		q := newFakeQueue(false)
+		if err := q.Mark(t.Context(), afterhours.HourOf("waits", afterhours.MicrosOf(time.Now().Add(3*time.Hour)))); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Run(ctx, q, q)
+			ended <- err
+		}()
+		time.Sleep(119 * time.Minute)
+		if h := c.Health(); !h.Healthy || h.Waiting != 1 {
+			t.Errorf("before two hours: %+v, want green", h)
+		}
+		time.Sleep(2 * time.Minute)
+		if h := c.Health(); h.Healthy || h.Hung(time.Now()) {
+			t.Errorf("after two hours: %+v, want red, but not hung", h)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if h := c.Health(); !h.Healthy || h.Hung(time.Now().Add(time.Hour)) {
+			t.Errorf("after the end: %+v, want green", h)
+		}
+	})
+}
+
+// TestOnlyAStandingLoopIsHung: that dependencies fail does not make a restart
+// worth while; that the loop stands still does.
+func TestOnlyAStandingLoopIsHung(t *testing.T) {
+	var h health
+	s := newSchedule(always(Policy{}), true)
+	s.take(markAt(testHour, 1, noon))
+	h.look(noon, s, time.Minute, time.Hour)
+	h.look(noon.Add(24*time.Hour), s, time.Minute, time.Hour)
+	now := noon.Add(24*time.Hour + beatless)
+	if got := h.now(); got.Healthy || got.Hung(now) || !got.Hung(now.Add(1)) {
+		t.Errorf("%+v, want red, and hung only after %s", got, beatless)
 	}
 }
 

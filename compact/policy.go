@@ -10,10 +10,10 @@ import (
 // Policy says how long a marked hour waits, so that one rewrite serves many
 // marks. Whatever it says, no result depends on it: only the number of rewrites.
 //
-// An hour is first published when it is over plus Grace. What comes later waits
-// until nothing more has come for a while: the older the hour, the longer, since
-// a rewrite that moves a whole partition for one row should be as rare as the
-// row is late.
+// An hour is first published when it is over plus Grace; one that lies days ahead
+// is not waited for. What comes later waits until nothing more has come for a
+// while: the older the hour, the longer, since a rewrite that moves a whole
+// partition for one row should be as rare as the row is late.
 type Policy struct {
 	Grace    time.Duration // after the hour's end, before its first rewrite
 	Quiet    time.Duration // without another mark, before a later rewrite, at least
@@ -38,16 +38,23 @@ func (p Policy) Validate() error {
 func (p Policy) Due(h afterhours.Hour, first, last afterhours.Micros) time.Time {
 	over := h.End().Time().Add(p.Grace)
 	if first.Time().Before(over) {
-		return over
+		return earlier(over, first.Time().Add(maxAhead+p.Grace))
 	}
 	quiet := p.quiet(last.Time().Sub(h.End().Time()))
 	// Marks that keep coming delay a rewrite to twice the quiet, and never
 	// beyond MaxDelay.
-	due, limit := last.Time().Add(quiet), first.Time().Add(min(2*quiet, p.MaxDelay))
-	if due.After(limit) {
-		return limit
+	return earlier(last.Time().Add(quiet), first.Time().Add(min(2*quiet, p.MaxDelay)))
+}
+
+// maxAhead is how long the end of an hour that lies ahead is waited for. An event
+// or a file whose clock is decades ahead would have its raw rows expire before.
+const maxAhead = 48 * time.Hour
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return due
+	return a
 }
 
 // quiet returns how long nothing must have come for an hour of this age.

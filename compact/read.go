@@ -65,12 +65,11 @@ func complete(l store.Lane, have afterhours.RowSet) bool {
 	return own && l.Closed && have[seg].Count() == l.Rows
 }
 
-// skew is by how much clocks may differ.
-const skew = afterhours.Micros(24 * 3600e6)
-
 // expired reports whether no row of the lane is left. To read it would be right,
 // and would step over its tombstones for nothing.
-func (c *Compactor) expired(l store.Lane) bool { return l.Until > 0 && l.Until+skew <= c.now() }
+func (c *Compactor) expired(l store.Lane) bool {
+	return l.Until > 0 && l.Until+afterhours.Micros(store.Skew.Microseconds()) <= c.now()
+}
 
 // bytesOf returns about how much there is to read.
 func bytesOf(lanes []store.Lane) (n int64) {

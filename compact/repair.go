@@ -21,19 +21,14 @@ func (c *Compactor) Discard(ctx context.Context, h afterhours.Hour) Outcome {
 // Restore publishes an older version of an hour's partition again, from a local
 // file, as a new generation of a new lineage: with its rows and its set of merged
 // rows, but without events that were erased since. Then the hour is marked, so
-// that what came since is merged again.
+// that what came since is merged again; only then is the board told, since sweeps
+// read less of what it describes.
 func (c *Compactor) Restore(ctx context.Context, q Marker, h afterhours.Hour, path string) Outcome {
-	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.restore(ctx, h, path) })
-	if out = c.repaired(ctx, out); out.Err != nil {
-		return out
-	}
-	if err := q.Mark(ctx, h); err != nil {
-		out.Err = fmt.Errorf("mark restored hour %s: %w", h, err)
-	}
-	return out
+	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.restore(ctx, q, h, path) })
+	return c.repaired(ctx, out)
 }
 
-func (c *Compactor) restore(ctx context.Context, h afterhours.Hour, path string) (Outcome, error) {
+func (c *Compactor) restore(ctx context.Context, q Marker, h afterhours.Hour, path string) (Outcome, error) {
 	known, _, err := c.board.Partition(ctx, h)
 	if err != nil {
 		return Outcome{}, err
@@ -43,7 +38,7 @@ func (c *Compactor) restore(ctx context.Context, h afterhours.Hour, path string)
 		return Outcome{}, err
 	}
 	defer base.Close()
-	r := &job{Compactor: c, hour: h, mode: restore, known: known, base: base}
+	r := &job{Compactor: c, hour: h, mode: restore, marker: q, known: known, base: base}
 	return r.run(ctx)
 }
 

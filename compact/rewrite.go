@@ -144,6 +144,8 @@ type job struct {
 	known store.Partition // by the board; zero if it knows nothing
 	base  *lake.Base
 
+	marker Marker // of a restoration
+
 	settled afterhours.Day // shared lanes before this day have all the rows they will ever have
 	lanes   []store.Lane
 	listed  map[string]bool // names of lanes
@@ -157,6 +159,11 @@ type job struct {
 func (r *job) run(ctx context.Context) (Outcome, error) {
 	if r.base.Manifest == nil && r.known.Generation > 0 && r.mode != discard {
 		return Outcome{}, r.vanished()
+	}
+	if r.wentBack() {
+		r.cfg.Logger.Error("somebody has put an older partition back; what raw rows still tell is merged into it, what they do not is gone",
+			"hour", r.hour.String(), "generation", r.base.Manifest.Generation, "rows", r.base.Manifest.Rows,
+			"published", r.known.Generation, "rows_published", r.known.Rows)
 	}
 	if err := r.readIndex(ctx); err != nil {
 		return Outcome{}, err
@@ -185,6 +192,11 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 	if res.Unchanged {
 		return r.note(ctx, rw, res)
 	}
+	if r.mode == restore {
+		if err := r.marker.Mark(ctx, r.hour); err != nil {
+			return outcome(res), fmt.Errorf("mark restored hour: %w", err)
+		}
+	}
 	return outcome(res), r.tell(ctx, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
 }
 
@@ -208,15 +220,10 @@ func (r *job) force() bool {
 // publish of their own.
 const maxNoted = 1000
 
-// settleAfter is how long after a receipt day's end its shared lanes still get
-// rows that count: ingest acknowledges none after a day, and clocks may differ by
-// another.
-const settleAfter = 2
-
 // readIndex reads what is known of the hour beside the base, after the base:
 // whatever the base's writer saw is visible here too.
 func (r *job) readIndex(ctx context.Context) error {
-	r.settled = afterhours.DayOf(r.now()) - settleAfter
+	r.settled = afterhours.DayOf(r.now()) - store.SettledAfter
 	var notes []store.Note
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { r.lanes, err = r.store.Lanes(ctx, r.hour); return err })
@@ -319,8 +326,15 @@ func (r *job) unchanged(ctx context.Context, res lake.Result) (Outcome, error) {
 }
 
 // note records that the rows added are mere copies of published events. Notes are
-// valid in every later partition of the lineage, since rows never leave it.
+// valid in every later partition of the lineage, since rows never leave it. They
+// are not in an earlier one: so that it is known for one if it comes back, the
+// board is told of the present one first.
 func (r *job) note(ctx context.Context, rw *lake.Rewrite, res lake.Result) (Outcome, error) {
+	if r.known.Generation < r.base.Manifest.Generation {
+		if _, err := r.unchanged(ctx, res); err != nil {
+			return Outcome{}, err
+		}
+	}
 	added := rw.AddedRows()
 	var notes []store.Note
 	for _, s := range added.Segments() {

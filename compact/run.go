@@ -69,6 +69,7 @@ type server struct {
 	deadline <-chan time.Time
 	stuck    map[afterhours.Hour]store.Stuck
 	sum      Summary
+	gaps     bool // the queue told of some, and the board does not know yet
 	ended    bool // no more marks will come
 	limited  bool // a limit was reached
 
@@ -92,6 +93,7 @@ type polled struct {
 
 func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule, l Limits) (Summary, error) {
 	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]store.Stuck{}, results: make(chan finished)}
+	s.resume(c.cfg.Now())
 	known, err := c.board.StuckHours(ctx)
 	if err != nil {
 		return v.sum, fmt.Errorf("read stuck hours: %w", err)
@@ -109,8 +111,9 @@ func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule
 	polls, stopPolling := poll(ctx, marks)
 	defer stopPolling()
 	err = v.loop(ctx, work, cancel, polls)
+	v.health.ends()
 	v.sum.Left, v.sum.Limited = int64(v.schedule.owed()), v.limited
-	return v.sum, errors.Join(err, v.deferGivenUp(work))
+	return v.sum, errors.Join(err, v.deferGivenUp(work), v.lastDistrust(work))
 }
 
 // poll hands on what the consumer brings, until it ends or the returned function
@@ -152,12 +155,14 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 		if v.running == 0 && v.deferred == nil && (stopping || v.ended && v.schedule.owed() == 0) {
 			return failure
 		}
-		if due, any := v.schedule.nextDue(v.roomForGiant()); any && v.running < v.cfg.Workers {
+		// What is due and is not begun any more would wake the loop for ever.
+		if due, any := v.schedule.nextDue(v.roomForGiant()); any && !stopping && v.running < v.cfg.Workers {
 			wake.Reset(due.Sub(v.cfg.Now()))
 		}
 		select {
 		case p := <-polls:
 			failure = v.polled(ctx, p)
+			v.distrust(work)
 		case f := <-v.results:
 			v.finished(work, f)
 		case err := <-v.deferred:
@@ -166,8 +171,9 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 				v.cfg.Logger.Warn("waiting hours hold the committed offset back, will be tried again", "err", err)
 			}
 		case <-ticks.C:
+			v.distrust(work)
 			v.deferBehind(work)
-			v.health.look(v.cfg.Now(), v.schedule, v.cfg.StallAfter)
+			v.health.look(v.cfg.Now(), v.schedule, v.cfg.StallAfter, v.store.TTL())
 		case <-wake.C:
 		case <-v.deadline:
 			v.limited = true
@@ -209,12 +215,17 @@ func (v *server) roomForGiant() bool { return v.giants < v.cfg.Giants }
 
 // polled takes what a poll brought; the error is one that ends the service.
 func (v *server) polled(ctx context.Context, p polled) error {
+	now := v.now()
 	for _, m := range p.Marks {
+		// A mark from a clock that is far ahead must not wait for its time to come.
+		m.Time, m.Since = min(m.Time, now), min(m.Since, now)
 		v.schedule.take(m)
 	}
 	if len(p.Revoked) > 0 {
 		v.schedule.revoke(p.Revoked)
+		v.schedule.resume(v.cfg.Now())
 	}
+	v.gaps = v.gaps || len(p.Gaps) > 0
 	switch {
 	case p.err == nil, ctx.Err() != nil:
 		return nil
@@ -223,6 +234,26 @@ func (v *server) polled(ctx context.Context, p polled) error {
 		return nil
 	}
 	return fmt.Errorf("poll marks: %w", p.err)
+}
+
+// distrust has every hour swept if the queue told of gaps.
+func (v *server) distrust(ctx context.Context) {
+	if !v.gaps {
+		return
+	}
+	if err := v.distrustMarks(ctx); err != nil {
+		v.cfg.Logger.Error("marks may be gone from the queue; to have every hour swept will be tried again", "err", err)
+		return
+	}
+	v.gaps = false
+}
+
+// lastDistrust is distrust at the end: nobody tries again.
+func (v *server) lastDistrust(ctx context.Context) error {
+	if v.distrust(ctx); v.gaps {
+		return errors.New("marks may be gone from the queue, and that could not be recorded: run compactor sweep --all")
+	}
+	return nil
 }
 
 // finished settles what a rewrite leaves behind: its marks are done, or its hour
@@ -255,6 +286,7 @@ func (v *server) finished(ctx context.Context, f finished) {
 
 // failed decides what becomes of an hour that could not be rewritten.
 func (v *server) failed(ctx context.Context, f finished) {
+	v.health.failed(f.out.Err)
 	hopeless := isStuck(f.out.Err)
 	if hopeless {
 		v.stick(ctx, f.w.hour, f.out.Err)

@@ -2,6 +2,8 @@ package compact
 
 import (
 	"container/heap"
+	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
@@ -14,19 +16,22 @@ import (
 type waiting struct {
 	hour        afterhours.Hour
 	first, last afterhours.Micros    // when its first and its last mark were appended
+	known       time.Time            // it is not overdue since before that
 	marks       map[int32]dirty.Mark // the last mark taken, per partition of the queue
 	due         time.Time
-	failures    int  // in a row
-	giant       bool // known to be one
-	stuck       bool // until somebody acts
-	index       int  // position in its heap, -1 while being rewritten
+	failures    int    // in a row
+	giant       bool   // known to be one
+	stuck       bool   // until somebody acts
+	turn        uint64 // among hours that are due at the same time
+	index       int    // position in its heap, -1 while being rewritten
 }
 
 // schedule is the set of hours that owe a rewrite, and which of them are being
 // rewritten. It belongs to one goroutine.
 type schedule struct {
 	policy func(afterhours.Hour) Policy
-	now    bool // do not wait: a drain
+	now    bool      // do not wait: a drain
+	began  time.Time // when the service began, or partitions were last given away
 	small  byDue
 	giants byDue                        // apart, so that they wait for workers of their own
 	hours  map[afterhours.Hour]*waiting // in the heap
@@ -53,7 +58,7 @@ func (s *schedule) take(m dirty.Mark) {
 	w := in[m.Hour]
 	fresh := w == nil
 	if fresh {
-		w = &waiting{hour: m.Hour, first: m.Time, marks: map[int32]dirty.Mark{}, index: -1}
+		w = &waiting{hour: m.Hour, first: m.Time, marks: map[int32]dirty.Mark{}, known: s.began, turn: s.turn(m.Hour), index: -1}
 		in[m.Hour] = w
 	}
 	switch {
@@ -78,7 +83,24 @@ func (s *schedule) dueAt(w *waiting) time.Time {
 	if s.now {
 		return time.Time{}
 	}
-	return s.policy(w.hour).Due(w.hour, w.first, w.last)
+	if due := s.policy(w.hour).Due(w.hour, w.first, w.last); due.After(w.known) {
+		return due
+	}
+	return w.known
+}
+
+// resume has the hours whose marks come from now on, and which are due already,
+// served in any order. By their marks, those that were served last time would come
+// first again: their first mark was there before the others' last, which holds the
+// committed offset. One who always ends before he comes to the rest would never
+// come to it.
+func (s *schedule) resume(now time.Time) { s.began = now }
+
+// turn draws an hour's place among those that are due at the same time.
+func (s *schedule) turn(h afterhours.Hour) uint64 {
+	hash := fnv.New64a()
+	fmt.Fprintf(hash, "%d %s", s.began.UnixNano(), h)
+	return hash.Sum64()
 }
 
 // heapOf returns the heap of an hour's class.
@@ -212,6 +234,19 @@ func (s *schedule) due(now time.Time) int {
 	return n
 }
 
+// oldest returns the hour that waits longest, nil if none waits.
+func (s *schedule) oldest() *waiting {
+	var o *waiting
+	for _, set := range []map[afterhours.Hour]*waiting{s.hours, s.busy} {
+		for _, w := range set {
+			if o == nil || w.first < o.first {
+				o = w
+			}
+		}
+	}
+	return o
+}
+
 // owed returns how many hours owe a rewrite, those under way included.
 func (s *schedule) owed() int { return len(s.hours) + len(s.busy) }
 
@@ -222,6 +257,9 @@ func (q byDue) Len() int { return len(q) }
 func (q byDue) Less(i, j int) bool {
 	if !q[i].due.Equal(q[j].due) {
 		return q[i].due.Before(q[j].due)
+	}
+	if q[i].turn != q[j].turn {
+		return q[i].turn < q[j].turn
 	}
 	return q[i].hour.Compare(q[j].hour) < 0
 }

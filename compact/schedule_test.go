@@ -34,6 +34,8 @@ func TestDue(t *testing.T) {
 	}{
 		{"while the hour runs, its end and the grace", noon, noon, end.Add(5 * time.Minute)},
 		{"while the hour runs, whatever came last", noon, end.Add(4 * time.Minute), end.Add(5 * time.Minute)},
+		{"an hour 47 hours ahead, its end and the grace", end.Add(-47 * time.Hour), end.Add(-47 * time.Hour), end.Add(5 * time.Minute)},
+		{"an hour years ahead, two days and the grace", end.AddDate(-20, 0, 0), end, end.AddDate(-20, 0, 2).Add(5 * time.Minute)},
 		{"a young hour, the least quiet", end.Add(time.Hour), end.Add(time.Hour), end.Add(time.Hour + 10*time.Minute)},
 		{"a day later, three hours", end.Add(24 * time.Hour), end.Add(24 * time.Hour), end.Add(27 * time.Hour)},
 		{"while marks keep coming, twice the quiet", end.Add(time.Hour), end.Add(80 * time.Minute), end.Add(80 * time.Minute)},

@@ -54,16 +54,48 @@ func (c *Compactor) Sweep(ctx context.Context, q Marker, full bool) (Swept, erro
 	}
 	s := &sweep{Compactor: c, marker: q, seed: maphash.MakeSeed(), done: map[uint64]struct{}{}, objects: map[afterhours.Hour]lake.Object{}}
 	if last > 0 && !full {
-		s.since = afterhours.DayOf(last) - settleAfter
+		s.since = afterhours.DayOf(last) - store.SettledAfter
 		s.recent = true
 	}
 	if err := s.run(ctx); err != nil {
 		return s.sum, fmt.Errorf("sweep: %w", err)
 	}
-	if err := c.board.PutSwept(ctx, began); err != nil {
+	if err := c.endSweep(ctx, last, began); err != nil {
 		return s.sum, fmt.Errorf("sweep: %w", err)
 	}
 	return s.sum, nil
+}
+
+// endSweep records a sweep, unless marks were distrusted since it read when the last
+// one was: its own may be among those that are gone.
+func (c *Compactor) endSweep(ctx context.Context, last, began afterhours.Micros) error {
+	now, err := c.board.Swept(ctx)
+	if err != nil || now < 0 && now != last {
+		return err
+	}
+	return c.board.PutSwept(ctx, began)
+}
+
+// distrustMarks has every hour swept in full, soon: marks may be gone that the
+// group was never handed, also such as the last sweep made. So the last sweep is
+// forgotten. What stands in its place is no instant of a sweep, and differs each
+// time, for a sweep that is under way.
+func (c *Compactor) distrustMarks(ctx context.Context) error {
+	last, err := c.board.Swept(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.board.PutSwept(ctx, min(-c.now(), last-1)); err != nil {
+		return err
+	}
+	if last > 0 { // else it is a queue's first reader
+		c.cfg.Logger.Warn("marks may be gone from the queue; every hour is to be swept, by a daemon soon, or by compactor sweep")
+	}
+	select {
+	case c.distrusted <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
 // sweep is a sweep at work.
@@ -75,7 +107,7 @@ type sweep struct {
 
 	seed    maphash.Seed
 	objects map[afterhours.Hour]lake.Object
-	known   map[afterhours.Hour]bool // to the board
+	known   map[afterhours.Hour]bool // to the board: whether it describes the object that is there
 	done    map[uint64]struct{}      // hashes of what the board says is settled
 	sum     Swept
 }
@@ -120,8 +152,9 @@ func (s *sweep) run(ctx context.Context) error {
 func (s *sweep) readBoard(ctx context.Context) error {
 	s.known = map[afterhours.Hour]bool{}
 	return s.board.Settled(ctx, func(p store.Partition) error {
-		s.known[p.Hour] = true
-		if o, there := s.objects[p.Hour]; !there || o.Version != p.Version {
+		o, there := s.objects[p.Hour]
+		s.known[p.Hour] = there && o.Version == p.Version
+		if !s.known[p.Hour] {
 			return nil
 		}
 		for segment, rows := range p.Settled {
@@ -131,7 +164,9 @@ func (s *sweep) readBoard(ctx context.Context) error {
 	})
 }
 
-// open returns the lanes that may have rows which the partition does not.
+// open returns the lanes that may have rows which the partition does not. What the
+// last sweep saw is believed only of the same object: another may have been put in
+// its place since, or it may have been removed.
 func (s *sweep) open(h afterhours.Hour, lanes []store.Lane) []store.Lane {
 	var open []store.Lane
 	for _, l := range lanes {
@@ -142,7 +177,7 @@ func (s *sweep) open(h afterhours.Hour, lanes []store.Lane) []store.Lane {
 		if _, done := s.done[maphash.Comparable(s.seed, fact{h, segment, l.Rows})]; own && l.Closed && done {
 			continue
 		}
-		if day, shared := l.Shared(); shared && s.recent && day < s.since {
+		if day, shared := l.Shared(); shared && s.recent && day < s.since && s.sameObject(h) {
 			continue
 		}
 		open = append(open, l)
@@ -150,10 +185,18 @@ func (s *sweep) open(h afterhours.Hour, lanes []store.Lane) []store.Lane {
 	return open
 }
 
+// sameObject reports whether the lake shows of an hour what the board describes:
+// that object, or nothing, of which it says nothing.
+func (s *sweep) sameObject(h afterhours.Hour) bool {
+	described, known := s.known[h]
+	_, there := s.objects[h]
+	return described || !known && !there
+}
+
 // look reads the open ones of an hour's lanes and marks the hour if there is
 // anything new in them, or if its partition needs somebody's attention.
 func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store.Lane) error {
-	have, err := s.settled(ctx, h, lanes)
+	have, repair, err := s.settled(ctx, h, lanes)
 	if errors.Is(err, lake.ErrConflict) {
 		return nil // published since the listing: it was marked
 	}
@@ -170,7 +213,7 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store
 		}
 	}
 	if !found {
-		return nil
+		return repair()
 	}
 	if err := s.marker.Mark(ctx, h); err != nil {
 		return fmt.Errorf("mark %s: %w", h, err)
@@ -181,39 +224,42 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store
 }
 
 // settled returns the rows that are merged or noted, from the partition's footer,
-// and brings the board up to date with it.
-func (s *sweep) settled(ctx context.Context, h afterhours.Hour, lanes []store.Lane) (afterhours.RowSet, error) {
+// and what brings the board up to date with it. That is for the end, if nothing was
+// found: of an object that the board describes, the next sweep reads less.
+func (s *sweep) settled(ctx context.Context, h afterhours.Hour, lanes []store.Lane) (_ afterhours.RowSet, repair func() error, _ error) {
+	nothing := func() error { return nil }
 	o, there := s.objects[h]
 	if !there {
-		if s.known[h] {
-			return nil, ErrVanished
+		if _, known := s.known[h]; known {
+			return nil, nothing, ErrVanished
 		}
-		return nil, nil
+		return nil, nothing, nil
 	}
 	known, _, err := s.board.Partition(ctx, h)
 	if err != nil {
-		return nil, err
+		return nil, nothing, err
 	}
 	if known.Version == o.Version {
-		return known.Settled, nil
+		return known.Settled, nothing, nil
 	}
 	m, err := s.lake.Manifest(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, nothing, err
 	}
 	atomic.AddInt64(&s.sum.Footers, 1)
 	if m.Generation < known.Generation {
-		return m.Merged, nil // it went back; the rewrite deals with it
+		return m.Merged, nothing, nil // it went back; the rewrite deals with it
 	}
 	notes, err := s.store.Notes(ctx, h, m.Lineage)
 	if err != nil {
-		return nil, err
+		return nil, nothing, err
 	}
 	have := m.Merged.Clone()
 	for _, n := range listedOnly(notes, lanes) {
 		have[n.Segment] = have[n.Segment].Add(n.Rows.First, n.Rows.Last)
 	}
-	return have, s.tell(ctx, known, notice{m, o.Version, o.Size, 0, have})
+	repair = func() error { return s.tell(ctx, known, notice{m, o.Version, o.Size, 0, have}) }
+	return have, repair, nil
 }
 
 // errFound ends the reading of a lane.
@@ -243,14 +289,31 @@ func (c *Compactor) sweepAgain(ctx context.Context, q Marker) {
 	}
 	wait := sweepFirst
 	for {
-		// Compactors that wake together should not all sweep.
-		if pause(ctx, wait+rand.N(wait/4+1)) != nil {
+		if c.rest(ctx, wait) != nil {
 			return
 		}
 		var err error
 		if wait, err = c.sweepIfDue(ctx, q); err != nil && ctx.Err() == nil {
 			c.cfg.Logger.Error("sweep failed, will be tried again", "err", err)
 			wait = sweepRetry
+		}
+	}
+}
+
+// rest waits before a sweep, less if marks are distrusted meanwhile. Compactors that
+// wake together should not all sweep.
+func (c *Compactor) rest(ctx context.Context, wait time.Duration) error {
+	long := func(d time.Duration) time.Duration { return d + rand.N(d/4+1) }
+	t := time.NewTimer(long(wait))
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return nil
+		case <-c.distrusted:
+			t.Reset(long(sweepFirst))
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

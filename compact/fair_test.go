@@ -1,0 +1,63 @@
+package compact
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/afterhours/afterhours"
+)
+
+// TestNobodyStarves: a compactor that ends after every second rewrite, because it
+// is killed, or an hour kills it, or the group is balanced all the time, serves
+// every hour in the end. What it served is marked again meanwhile and is as overdue
+// as the rest: the committed offset waits for those behind.
+func TestNobodyStarves(t *testing.T) {
+	for name, again := range map[string]func(*schedule, time.Time) *schedule{
+		"killed":     func(_ *schedule, now time.Time) *schedule { return alive(now) },
+		"rebalanced": func(s *schedule, now time.Time) *schedule { s.revoke([]int32{0}); s.resume(now); return s },
+	} {
+		late := testHour.End().Time().Add(time.Hour)
+		served := map[afterhours.Hour]bool{}
+		s := alive(late)
+		for life := range 100 {
+			now := late.Add(time.Duration(1+life) * time.Hour)
+			s = again(s, now)
+			for i := range 20 {
+				h := afterhours.HourOf(fmt.Sprintf("type-%02d", i), testHour.Start)
+				s.take(markAt(h, int64(i), late.Add(time.Duration(i)*time.Second)))
+			}
+			for range 2 {
+				w := s.start(now, true)
+				served[w.hour] = true
+				s.served(w)
+			}
+		}
+		if len(served) != 20 {
+			t.Errorf("%s: %d of 20 hours were ever served", name, len(served))
+		}
+	}
+}
+
+// alive returns the schedule of a compactor that begins to serve.
+func alive(now time.Time) *schedule {
+	s := newSchedule(always(waits), false)
+	s.resume(now)
+	return s
+}
+
+// TestLaterIsLater: among hours that became due since the service began, the most
+// overdue comes first.
+func TestLaterIsLater(t *testing.T) {
+	late := testHour.End().Time().Add(time.Hour)
+	s := alive(late)
+	for i := range 20 {
+		h := afterhours.HourOf(fmt.Sprintf("type-%02d", (i*7)%20), testHour.Start)
+		s.take(markAt(h, int64(i), late.Add(time.Duration((i*7)%20)*time.Second)))
+	}
+	for i := range 20 {
+		if w := s.start(late.Add(time.Hour), true); w.hour.Type != fmt.Sprintf("type-%02d", i) {
+			t.Errorf("rewrite %d is of %s", i, w.hour)
+		}
+	}
+}
