@@ -41,7 +41,7 @@ the hours it marked are still to be rewritten.`,
 				return err
 			}
 			return serve(cmd, g, flags, func(ctx context.Context, c *app.Compaction) (ingest.Summary, error) {
-				return g.Ingest(ctx, c.Backends, src, m, guards)
+				return g.IngestWatched(ctx, c.Backends, src, m, guards, func(w *ingest.Writer) { c.Vitals.Ingests(w, src, flags.Config.StallAfter) })
 			})
 		},
 	}

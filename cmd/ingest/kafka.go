@@ -7,12 +7,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterhours/afterhours/cmd/internal/app"
+	"github.com/afterhours/afterhours/ingest"
 )
 
 func newKafka(g *app.Global) *cobra.Command {
 	var mapping app.MappingFlags
 	var topics app.TopicFlags
 	var guards app.GuardFlags
+	var daemon app.IngestFlags
 	cmd := &cobra.Command{
 		Use:   "kafka --brokers B --topics a,b | --topic-pattern P --group G",
 		Short: "Ingest events from Kafka topics until stopped",
@@ -30,6 +32,9 @@ is committed only after the store holds the event and its hour is marked.`,
 			if err != nil {
 				return err
 			}
+			if err := daemon.Read(); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			src, err := topics.Source(ctx, g)
 			if err != nil {
@@ -40,8 +45,14 @@ is committed only after the store holds the event and its hour is marked.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, b.Close()) }()
+			vitals := app.NewVitals(b)
+			stop, err := vitals.Serve(daemon.HealthAddr, g.Logger)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, stop()) }()
 			start := time.Now()
-			sum, err := g.Ingest(ctx, b, src, m, guards)
+			sum, err := g.IngestWatched(ctx, b, src, m, guards, func(w *ingest.Writer) { vitals.Ingests(w, src, daemon.StallAfter) })
 			app.WriteIngest(cmd.OutOrStdout(), sum, time.Since(start))
 			return app.Stopped(ctx, err)
 		},
@@ -49,5 +60,6 @@ is committed only after the store holds the event and its hour is marked.`,
 	mapping.Add(cmd.Flags())
 	topics.Add(cmd.Flags(), "group")
 	guards.Add(cmd.Flags())
+	daemon.Add(cmd.Flags())
 	return cmd
 }

@@ -151,14 +151,20 @@ func produce(t *testing.T, topic string, events sample) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	produceMore(t, topic, events)
+}
+
+// produceMore writes events to a topic, once it has leaders.
+func produceMore(t *testing.T, topic string, events sample) {
+	t.Helper()
 	var messages []kafka.Message
 	for _, line := range events {
 		messages = append(messages, kafka.Message{Value: []byte(line)})
 	}
-	w := &kafka.Writer{Addr: client.Addr, Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: 10 * time.Millisecond}
+	w := &kafka.Writer{Addr: kafka.TCP(testenv.Kafka(t)), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: 10 * time.Millisecond}
 	defer w.Close()
-	waitFor(t, func() bool { return w.WriteMessages(ctx, messages[:1]...) == nil }) // until the topic has leaders
-	if err := w.WriteMessages(ctx, messages[1:]...); err != nil {
+	waitFor(t, func() bool { return w.WriteMessages(t.Context(), messages[:1]...) == nil })
+	if err := w.WriteMessages(t.Context(), messages[1:]...); err != nil {
 		t.Fatal(err)
 	}
 }

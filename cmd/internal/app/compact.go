@@ -66,7 +66,7 @@ func (c *CompactFlags) AddPolicy(f *pflag.FlagSet) {
 func (c *CompactFlags) AddDaemon(f *pflag.FlagSet) {
 	f.DurationVar(&c.Config.SweepEvery, "sweep-every", c.Config.SweepEvery, "pause between sweeps, which find rows whose mark was lost; 0: never")
 	f.DurationVar(&c.Config.StuckRetry, "stuck-retry", c.Config.StuckRetry, "pause before an hour is tried again that needs somebody to act")
-	f.StringVar(&c.healthAddr, "health-addr", "", "`HOST:PORT` on which GET /healthz is answered: 200, or 503 when nothing progresses; and which hours are stuck (default: none)")
+	f.StringVar(&c.healthAddr, "health-addr", "", healthUsage)
 	f.DurationVar(&c.Config.StallAfter, "stall-after", c.Config.StallAfter, "health is bad when hours are due and none was rewritten for this long")
 	f.DurationVar(&c.Config.ShutdownGrace, "shutdown-grace", c.Config.ShutdownGrace, "time for rewrites under way to finish after SIGTERM")
 }
@@ -110,7 +110,8 @@ func (c *CompactFlags) faults(cfg compact.Config) error {
 type Compaction struct {
 	*Backends
 	*compact.Compactor
-	Group string
+	Group  string
+	Vitals *Vitals // set by Consume
 }
 
 // Board returns the board of the lake.
@@ -150,7 +151,9 @@ func (g *Global) Consume(ctx context.Context, flags *CompactFlags, drain bool, w
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	stop, err := serveHealth(flags.healthAddr, c.Health, g.Logger)
+	c.Vitals = NewVitals(c.Backends)
+	c.Vitals.Compacts(c.Health)
+	stop, err := c.Vitals.Serve(flags.healthAddr, g.Logger)
 	if err != nil {
 		return err
 	}

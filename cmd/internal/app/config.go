@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -127,11 +128,15 @@ func configureFromFile(cmd *cobra.Command, path string, given map[string]bool) e
 		return fmt.Errorf("--config: %w", err)
 	}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	in := yaml.NewDecoder(bytes.NewReader(text))
+	switch err := in.Decode(&doc); {
+	case err == io.EOF:
+		return nil // an empty file
+	case err != nil:
 		return fmt.Errorf("--config %s: %w", path, err)
 	}
-	if len(doc.Content) == 0 {
-		return nil // an empty file
+	if err := in.Decode(new(yaml.Node)); err != io.EOF {
+		return fmt.Errorf("--config %s: want one YAML document, and nothing after it", path)
 	}
 	c := fileConfig{cmd: cmd, path: filepath.Clean(path), given: given}
 	return c.mapping(doc.Content[0], cmd.Root().PersistentFlags().Lookup, true)
@@ -151,9 +156,14 @@ func (c fileConfig) mapping(n *yaml.Node, known func(string) *pflag.Flag, top bo
 		return fmt.Errorf("%s line %d: want NAME: VALUE pairs", c.path, n.Line)
 	}
 	var errs []error
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		twice := seen[key.Value]
+		seen[key.Value] = true
 		switch {
+		case twice:
+			errs = append(errs, fmt.Errorf("%s line %d: key %q is there twice", c.path, key.Line, key.Value))
 		case top && key.Value == c.cmd.Root().Name():
 			errs = append(errs, c.mapping(value, c.anyFlag, false))
 		case top && slices.Contains(sections, key.Value): // another program's

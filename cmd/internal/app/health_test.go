@@ -17,46 +17,70 @@ import (
 
 var silent = slog.New(slog.DiscardHandler)
 
-// TestHealthAnswers: the status tells whether all is well, the body why; a stuck
-// hour is named with its remedy and is well all the same.
+// answerOf asks for a path.
+func answerOf(v *Vitals, request string) *httptest.ResponseRecorder {
+	method, path, _ := strings.Cut(request, " ")
+	w := httptest.NewRecorder()
+	v.handler().ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+// wantAnswer asks, and wants a status and what the body says.
+func wantAnswer(t *testing.T, v *Vitals, path string, status int, says ...string) {
+	t.Helper()
+	w := answerOf(v, "GET "+path)
+	if w.Code != status || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%s: status %d, want %d, header %v: %s", path, w.Code, status, w.Header(), w.Body)
+	}
+	for _, s := range says {
+		if !strings.Contains(w.Body.String(), s) {
+			t.Errorf("%s does not say %s: %s", path, s, w.Body)
+		}
+	}
+}
+
+// compacting returns the vitals of a daemon that compacts.
+func compacting(h compact.Health) *Vitals {
+	v := &Vitals{}
+	v.Compacts(func() compact.Health { return h })
+	return v
+}
+
+// TestHealthAnswers: the status tells whether all is well, the body why not and what
+// to do; a stuck hour is named with its remedy and is well all the same.
 func TestHealthAnswers(t *testing.T) {
 	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	h, err := afterhours.ParseHour("a/2026-11-20T10")
 	if err != nil {
 		t.Fatal(err)
 	}
+	v := compacting(compact.Health{Healthy: true})
+	wantAnswer(t, v, "/healthz", http.StatusOK, `"healthy":true`, `"stuck":[]`, `"waiting":0`, `"problems":[]`)
+	wantAnswer(t, v, "/readyz", http.StatusOK, `"ready":true`, `"problems":[]`)
+	wantAnswer(t, v, "/livez", http.StatusOK, `"alive":true`)
+
 	stuck := []store.Stuck{{Hour: h, Since: afterhours.MicrosOf(at), Reason: "torn"}}
-	for _, c := range []struct {
-		health compact.Health
-		status int
-		says   []string
-	}{
-		{compact.Health{Healthy: true}, http.StatusOK, []string{`"healthy":true`, `"stuck":[]`, `"waiting":0`}},
-		{compact.Health{Healthy: true, Progress: at, Stuck: stuck}, http.StatusOK,
-			[]string{`"hour":"a/2026-11-20T10"`, `"reason":"torn"`, "compactor restore a/2026-11-20T10", `"progress":"2026-11-20T10:00:00Z"`}},
-		{compact.Health{Reason: "3 hours are due", Waiting: 5, Due: 3}, http.StatusServiceUnavailable,
-			[]string{`"healthy":false`, `"reason":"3 hours are due"`, `"waiting":5`, `"due":3`}},
-	} {
-		w := httptest.NewRecorder()
-		healthHandler(func() compact.Health { return c.health }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
-		if w.Code != c.status || w.Header().Get("Content-Type") != "application/json" {
-			t.Errorf("%+v: status %d, want %d, header %v", c.health, w.Code, c.status, w.Header())
-		}
-		for _, s := range c.says {
-			if !strings.Contains(w.Body.String(), s) {
-				t.Errorf("the answer does not say %s: %s", s, w.Body)
-			}
-		}
-	}
+	v = compacting(compact.Health{Healthy: true, Progress: at, Oldest: at, Stuck: stuck})
+	wantAnswer(t, v, "/healthz", http.StatusOK, `"hour":"a/2026-11-20T10"`, `"reason":"torn"`, "compactor restore a/2026-11-20T10",
+		`"progress":"2026-11-20T10:00:00Z"`, `"oldest":"2026-11-20T10:00:00Z"`)
+
+	v = compacting(compact.Health{Problems: []compact.Problem{
+		{Check: "progress", Reason: "3 hours are due", Remedy: "see the log"}, {Check: "age", Reason: "old", Remedy: "hurry"},
+	}, Waiting: 5, Due: 3})
+	wantAnswer(t, v, "/healthz", http.StatusServiceUnavailable, `"healthy":false`, `"reason":"3 hours are due; old"`, `"waiting":5`, `"due":3`)
+	wantAnswer(t, v, "/readyz", http.StatusServiceUnavailable, `"ready":false`,
+		`{"check":"progress","reason":"3 hours are due","remedy":"see the log"}`, `"check":"age"`)
+	wantAnswer(t, v, "/livez", http.StatusOK, `"alive":true`)
 }
 
 // TestHealthAnswersNothingElse: other paths and methods are refused.
 func TestHealthAnswersNothingElse(t *testing.T) {
-	handler := healthHandler(func() compact.Health { return compact.Health{Healthy: true} })
-	for request, want := range map[string]int{"GET /": http.StatusNotFound, "POST /healthz": http.StatusMethodNotAllowed} {
-		method, path, _ := strings.Cut(request, " ")
-		w := httptest.NewRecorder()
-		if handler.ServeHTTP(w, httptest.NewRequest(method, path, nil)); w.Code != want {
+	v := compacting(compact.Health{})
+	for request, want := range map[string]int{
+		"GET /": http.StatusNotFound, "POST /healthz": http.StatusMethodNotAllowed,
+		"POST /livez": http.StatusMethodNotAllowed, "PUT /readyz": http.StatusMethodNotAllowed,
+	} {
+		if w := answerOf(v, request); w.Code != want {
 			t.Errorf("%s: status %d, want %d", request, w.Code, want)
 		}
 	}
@@ -70,17 +94,17 @@ func TestHealthAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	addr := taken.Addr().String()
-	healthy := func() compact.Health { return compact.Health{Healthy: true} }
-	if _, err := serveHealth(addr, healthy, silent); err == nil || IsUsage(err) || !strings.Contains(err.Error(), "--health-addr "+addr) {
+	v := compacting(compact.Health{})
+	if _, err := v.Serve(addr, silent); err == nil || IsUsage(err) || !strings.Contains(err.Error(), "--health-addr "+addr) {
 		t.Errorf("taken: %v", err)
 	}
-	if _, err := serveHealth("nowhere", healthy, silent); !IsUsage(err) {
+	if _, err := v.Serve("nowhere", silent); !IsUsage(err) {
 		t.Errorf("no address: %v", err)
 	}
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
 	}
-	stop, err := serveHealth(addr, healthy, silent)
+	stop, err := v.Serve(addr, silent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +117,7 @@ func TestHealthAddress(t *testing.T) {
 	if _, err := get("http://" + addr + "/healthz"); err == nil {
 		t.Error("health is told after the end")
 	}
-	if stop, err := serveHealth("", healthy, silent); err != nil || stop() != nil {
+	if stop, err := v.Serve("", silent); err != nil || stop() != nil {
 		t.Errorf("no health: %v", err)
 	}
 }

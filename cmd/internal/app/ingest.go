@@ -57,7 +57,13 @@ func (m *MappingFlags) Read(f *pflag.FlagSet) (ingest.Mapping, error) {
 
 // Ingest runs a source to its end, or until ctx ends, telling how far it is.
 func (g *Global) Ingest(ctx context.Context, b *Backends, src ingest.Source, m ingest.Mapping, a GuardFlags) (ingest.Summary, error) {
+	return g.IngestWatched(ctx, b, src, m, a, func(*ingest.Writer) {})
+}
+
+// IngestWatched is Ingest of a daemon: watch is told of the writer first.
+func (g *Global) IngestWatched(ctx context.Context, b *Backends, src ingest.Source, m ingest.Mapping, a GuardFlags, watch func(*ingest.Writer)) (ingest.Summary, error) {
 	w := ingest.New(b.Store, b.Dirty, a.apply(ingest.Options{Columns: m.Columns, Log: g.Logger}))
+	watch(w)
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -101,4 +107,27 @@ func WriteIngest(w io.Writer, s ingest.Summary, elapsed time.Duration) {
 	if rest := s.Read - s.Written - s.Quarantined; rest > 0 {
 		fmt.Fprintf(w, "%d events read were not kept: send them again\n", rest)
 	}
+}
+
+// healthUsage is the help of --health-addr.
+const healthUsage = "`HOST:PORT` on which GET /livez, /readyz and /healthz are answered: 200, or 503 with what is wrong and what to do (default: none)"
+
+// IngestFlags are those of an ingest that runs until it is stopped.
+type IngestFlags struct {
+	HealthAddr string
+	StallAfter time.Duration
+}
+
+// Add adds the flags.
+func (i *IngestFlags) Add(f *pflag.FlagSet) {
+	f.StringVar(&i.HealthAddr, "health-addr", "", healthUsage)
+	f.DurationVar(&i.StallAfter, "stall-after", 5*time.Minute, "health is bad when records wait and none was acknowledged for this long")
+}
+
+// Read reports every fault of the flags as a usage error.
+func (i *IngestFlags) Read() error {
+	if i.StallAfter <= 0 {
+		return Usagef("--stall-after %s: want a positive duration, such as 5m", i.StallAfter)
+	}
+	return nil
 }
