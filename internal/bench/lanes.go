@@ -122,7 +122,7 @@ func (l load) simulate(shared bool) *simulation {
 	for range l.processes {
 		p := process{open: make([]openLane, len(s.hours)), seen: make([]bool, len(s.hours))}
 		for range l.workers {
-			p.trickles = append(p.trickles, ingest.NewTrickle(1<<19/l.workers))
+			p.trickles = append(p.trickles, ingest.NewTrickle(1<<19/l.workers, store.Renewal))
 		}
 		s.ingests = append(s.ingests, p)
 	}

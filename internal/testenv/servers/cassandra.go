@@ -30,7 +30,7 @@ func fetchCassandra(ctx context.Context) (string, error) {
 	return fetchJars(ctx, Cassandra+"-"+cassandraVersion, cassandraPOM)
 }
 
-// buildCassandra configures a node that is a ring of its own.
+// buildCassandra configures a node: a ring of its own, or a member of one.
 func buildCassandra(ctx context.Context, h home) ([]string, error) {
 	java, err := java(ctx)
 	if err != nil {
@@ -40,22 +40,33 @@ func buildCassandra(ctx context.Context, h home) ([]string, error) {
 	if err != nil || len(jamm) != 1 {
 		return nil, errors.New("no single jamm jar in " + h.programs)
 	}
-	yaml := strings.NewReplacer("NATIVE_PORT", port(h, 0), "STORAGE_PORT", port(h, 1)).Replace(cassandraYAML)
+	fill, options := alone, []string(nil)
+	if h.member != nil {
+		fill, options = h.member.settings(), memberOptions
+	}
+	fill = append(fill, "NATIVE_PORT", port(h, 0), "STORAGE_PORT", port(h, 1))
 	if err := writeFiles(h.dir, map[string]string{
-		"cassandra.yaml":              yaml,
+		"cassandra.yaml":              strings.NewReplacer(fill...).Replace(cassandraYAML),
 		"cassandra-rackdc.properties": "dc=dc1\nrack=rack1\n",
 		"logback.xml":                 string(cassandraLogback),
 	}); err != nil {
 		return nil, err
 	}
 	argv := append([]string{java, "-javaagent:" + jamm[0]}, jvm(h)...)
-	argv = append(argv, strings.Fields(cassandraOptions)...)
+	argv = append(append(argv, strings.Fields(cassandraOptions)...), options...)
 	return append(argv,
 		"-Dcassandra.config=file://"+filepath.Join(h.dir, "cassandra.yaml"),
 		"-Dcassandra.storagedir="+filepath.Join(h.dir, "data"),
 		"-Dlogback.configurationFile="+filepath.Join(h.dir, "logback.xml"),
 		"-cp", h.dir+":"+filepath.Join(h.programs, "*"),
 		"org.apache.cassandra.service.CassandraDaemon"), nil
+}
+
+// alone fills in the configuration of a node that is a ring of its own.
+var alone = []string{
+	"ADDRESS", "127.0.0.1", "FRONT", "127.0.0.1", "SEED", "127.0.0.1",
+	"MEMTABLE_HEAP", "256MiB", "MEMTABLE_OFFHEAP", "512MiB",
+	"COMMITLOG_SYNC", "commitlog_sync: periodic\ncommitlog_sync_period: 10s",
 }
 
 // jvm returns the options every Java server gets: die rather than limp when the

@@ -38,7 +38,8 @@ func buildKafka(ctx context.Context, h home) ([]string, error) {
 		return nil, err
 	}
 	properties := filepath.Join(h.dir, "server.properties")
-	text := strings.NewReplacer("CLIENT_PORT", port(h, 0), "CONTROLLER_PORT", port(h, 1), "LOG_DIR", filepath.Join(h.dir, "logs")).Replace(kafkaProperties)
+	text := strings.NewReplacer("CLIENT_PORT", port(h, 0), "CONTROLLER_PORT", port(h, 1),
+		"FRONT_PORT", port(h, 2), "BACK_PORT", port(h, 3), "LOG_DIR", filepath.Join(h.dir, "logs")).Replace(kafkaProperties)
 	if err := writeFiles(h.dir, map[string]string{"server.properties": text, "log4j2.properties": kafkaLog4j}); err != nil {
 		return nil, err
 	}

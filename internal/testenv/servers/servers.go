@@ -14,15 +14,20 @@
 //
 // # Ends
 //
-// A server runs under a keeper, a shell of five lines that waits for the end of
-// a pipe held by this process. However this process ends, also by kill -9, the
-// kernel closes the pipe; the keeper then kills the server and removes its
-// directory. Nothing has to be called for it.
+// A server runs under a keeper: however this process ends, also by kill -9, the
+// server is killed and its directory removed. See package keeper.
+//
+// # Faults
+//
+// A server can be killed, paused and started again, with what it has stored; and
+// what it tells its clients of itself can lead them through a proxy of the
+// caller's: see [Door]. [StartRing] starts several Cassandra nodes that are one
+// ring.
 //
 // # Memory
 //
-// Cassandra has a heap of 2 GiB and about 1 GiB beside it, Kafka a heap of
-// 512 MiB, versitygw about 50 MiB.
+// Cassandra has a heap of 2 GiB and about 1 GiB beside it, a node of a ring half
+// of that; Kafka a heap of 512 MiB, versitygw about 50 MiB.
 package servers
 
 import (
@@ -32,7 +37,10 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/afterhours/afterhours/internal/testenv/keeper"
 )
 
 // Names of the servers that [Start] knows.
@@ -50,8 +58,19 @@ type Server struct {
 	Name string
 	Addr string // host:port for clients
 
-	proc *process
+	// Door is there for Kafka and for nodes of a ring.
+	Door Door
+
+	dir    string
+	proc   *keeper.Process
+	answer func(ctx context.Context) error
+	limit  time.Duration // for a start
 }
+
+// Door is a way for clients into a server that somebody can stand in. A proxy that
+// listens on Front and forwards to Back gets all of a client's traffic that begins
+// there: Kafka and Cassandra tell their clients where to connect, and say Front.
+type Door struct{ Front, Back string } // host:port
 
 // recipe tells how one kind of server is fetched, configured and recognised.
 type recipe struct {
@@ -67,11 +86,12 @@ type home struct {
 	programs string // directory that fetch returned
 	dir      string // the server's own directory, removed at its end
 	ports    []int
+	member   *member // a node's place in a ring; nil: it is alone
 }
 
 var recipes = map[string]recipe{
-	Cassandra: {ports: 2, limit: 2 * time.Minute, fetch: fetchCassandra, build: buildCassandra, answer: answerCassandra},
-	Kafka:     {ports: 2, limit: time.Minute, fetch: fetchKafka, build: buildKafka, answer: answerKafka},
+	Cassandra: {ports: 2, limit: 4 * time.Minute, fetch: fetchCassandra, build: buildCassandra, answer: answerCassandra},
+	Kafka:     {ports: 4, limit: 2 * time.Minute, fetch: fetchKafka, build: buildKafka, answer: answerKafka},
 	S3:        {ports: 1, limit: 30 * time.Second, fetch: fetchS3, build: buildS3, answer: answerS3},
 }
 
@@ -94,53 +114,97 @@ func Start(ctx context.Context, name string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", name, err)
 	}
-	// A free port may be taken by somebody else before the server binds it.
-	for range 3 {
-		var s *Server
-		if s, err = r.start(ctx, name, programs); err == nil {
-			running.Lock()
-			running.servers = append(running.servers, s)
-			running.Unlock()
-			return s, nil
-		}
-		if !portTaken(err) {
-			break
-		}
-	}
-	return nil, fmt.Errorf("start %s: %w", name, err)
-}
-
-// start is one attempt on fresh ports in a fresh directory.
-func (r recipe) start(ctx context.Context, name, programs string) (*Server, error) {
-	ports, err := freePorts(r.ports)
+	var s *Server
+	err = onFreePorts(r.ports, func(ports []int) error {
+		s, err = r.start(ctx, name, home{programs: programs, ports: ports})
+		return err
+	})
 	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "afterhours-"+name+"-")
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, r.limit)
-	defer cancel()
-	argv, err := r.build(ctx, home{programs: programs, dir: dir, ports: ports})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("configure: %w", err), os.RemoveAll(dir))
-	}
-	proc, err := startProcess(dir, argv)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	s := &Server{Name: name, Addr: local(ports[0]), proc: proc}
-	if err := proc.await(ctx, func() error { return r.answer(ctx, s.Addr) }); err != nil {
-		proc.stop()
-		return nil, err
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return s, nil
 }
 
+// onFreePorts tries to start what listens on n ports: a free one may be taken by
+// somebody else before it does.
+func onFreePorts(n int, start func(ports []int) error) error {
+	for attempt := 1; ; attempt++ {
+		ports, err := freePorts(n)
+		if err != nil {
+			return err
+		}
+		if err = start(ports); err == nil || attempt == 3 || !portTaken(err) {
+			return err
+		}
+	}
+}
+
+// start starts a server in a fresh directory.
+func (r recipe) start(ctx context.Context, name string, h home) (*Server, error) {
+	dir, err := os.MkdirTemp("", "afterhours-"+name+"-")
+	if err != nil {
+		return nil, err
+	}
+	h.dir = dir
+	ctx, cancel := context.WithTimeout(ctx, r.limit)
+	defer cancel()
+	argv, err := r.build(ctx, h)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("configure: %w", err), os.RemoveAll(dir))
+	}
+	s := &Server{Name: name, Addr: local(h.ports[0]), dir: dir, limit: r.limit}
+	switch {
+	case h.member != nil:
+		s.Addr = h.member.at(h.ports[0])
+		s.Door = Door{Front: h.member.frontAt(h.ports[0]), Back: s.Addr}
+	case name == Kafka:
+		s.Door = Door{Front: local(h.ports[2]), Back: local(h.ports[3])}
+	}
+	s.answer = func(ctx context.Context) error { return r.answer(ctx, s.Addr) }
+	if s.proc, err = keeper.Start(dir, argv); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := s.await(ctx); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	running.Lock()
+	defer running.Unlock()
+	running.servers = append(running.servers, s)
+	return s, nil
+}
+
+func (s *Server) await(ctx context.Context) error {
+	return s.proc.Await(ctx, func() error { return s.answer(ctx) })
+}
+
+// Kill kills the server as kill -9 does. What it has stored stays.
+func (s *Server) Kill() error { return s.proc.Kill() }
+
+// Restart starts the server anew, where it was and with what it had stored, and
+// waits until it answers. One that runs is killed. No other method may be called
+// meanwhile.
+func (s *Server) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	if err := s.proc.Restart(); err != nil {
+		return err
+	}
+	if err := s.await(ctx); err != nil {
+		return fmt.Errorf("start %s again: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Pause stops the server as SIGSTOP does: its connections stay and nobody answers.
+func (s *Server) Pause() error { return s.proc.Signal(syscall.SIGSTOP) }
+
+// Resume has a paused server go on.
+func (s *Server) Resume() error { return s.proc.Signal(syscall.SIGCONT) }
+
 // Stop kills the server and removes its directory. What it stored is gone.
 // Nobody has to call it: the end of the process does the same.
-func (s *Server) Stop() { s.proc.stop() }
+func (s *Server) Stop() { s.proc.Stop() }
 
 // Answers reports whether the named kind of server answers at addr.
 func Answers(ctx context.Context, name, addr string) error {
