@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/afterhours/afterhours"
+)
+
+const day = 24 * time.Hour
+
+// event draws something unusual that is no fault.
+func (d *decision) event() bool {
+	if d.calm || d.stats.events >= d.plan.events || d.r.Float64() >= d.plan.eventRate {
+		return false
+	}
+	a := &agenda{decision: d}
+	if d.plan.expiry {
+		a.jumps(day, 2*day, d.plan.ttl-day)
+	} else {
+		a.jumps(10*time.Minute, time.Hour, 13*time.Hour, day, 2*day, d.plan.ttl+day, 2*d.plan.ttl+day)
+		a.hangs()
+		a.terminations()
+		a.rebalances()
+		a.operations()
+		a.add("clean", a.clean, "the logs are cleaned")
+	}
+	j := pick(d.r, a.jobs)
+	if d.leftOut(&d.stats.events) {
+		return false
+	}
+	d.trace.addf("%s", j.name)
+	j.do()
+	return true
+}
+
+func (a *agenda) jumps(by ...time.Duration) {
+	for _, t := range by {
+		a.add("jump", func() { a.jump(t) }, "the clock jumps by %v", t)
+	}
+}
+
+// jump moves everybody's clock, unless something would expire that was promised
+// to be kept and is not in the lake yet: the TTL must outlast every delay.
+func (d *decision) jump(t time.Duration) {
+	if len(d.seen.wentBack) > 0 && t > time.Hour {
+		return
+	}
+	then := d.now() + micros(t+day/2)
+	for _, r := range d.seen.waiting {
+		if !d.seen.kept(r, then) {
+			return
+		}
+	}
+	for _, s := range d.slots {
+		if s.now == nil || s.now.reader == nil {
+			continue
+		}
+		for _, since := range s.now.reader.inHand {
+			if since+micros(d.plan.ttl-day/2) <= then {
+				return
+			}
+		}
+	}
+	d.stats.jumps++
+	d.clock.Add(t.Microseconds())
+	d.trace.addf("it is %s", d.now())
+}
+
+// hangs keep what an ingest has under way where it is for two days, while others
+// work.
+func (a *agenda) hangs() {
+	for _, s := range a.slots {
+		p := s.now
+		if p == nil || !s.ingests() {
+			continue
+		}
+		a.add("hang", func() {
+			for _, o := range a.pending {
+				if o.p == p && o.kind != "fetch" {
+					o.stalled = a.step + 40 + a.r.IntN(80)
+				}
+			}
+			a.jump(2*day + 2*time.Hour)
+		}, "%s hangs for two days", p)
+	}
+}
+
+// terminations tell processes to stop in peace.
+func (a *agenda) terminations() {
+	for _, s := range a.slots {
+		if p := s.now; p != nil && !p.stopping && !s.operator() {
+			a.add("terminate", func() {
+				p.stopping, p.clean = true, a.plan.grace == patience
+				a.stats.terminations++
+				p.stop()
+			}, "%s is told to stop", p)
+		}
+	}
+}
+
+// rebalances give logs to other members, and their owners know.
+func (a *agenda) rebalances() {
+	g := a.queue.group(group)
+	for log := range g.owners {
+		for _, c := range g.members {
+			if c != g.owners[log] && !c.p.dead {
+				a.add("rebalance", func() { a.give(g, log, c, false) }, "log %d is given to %s", log, c.p)
+			}
+		}
+	}
+	t := &a.world.source
+	for log := range t.owners {
+		for _, s := range t.readers {
+			if s != t.owners[log] && !s.p.dead {
+				a.add("rebalance", func() { t.give(log, s) }, "log %d of the source is given to %s", log, s.p)
+			}
+		}
+	}
+}
+
+// operations are what an operator does.
+func (a *agenda) operations() {
+	s := a.operator()
+	if s.now != nil {
+		return
+	}
+	a.add("operate", func() { a.startSlot(s) }, "an operator sweeps")
+	for _, rebuild := range []bool{false, true} {
+		a.add("operate", func() { a.startBackfill(s, rebuild) }, "an operator backfills, rebuild %v", rebuild)
+	}
+}
+
+// clean drops every mark that a later one of its hour follows.
+func (d *decision) clean() {
+	for _, log := range d.queue.logs {
+		followed := map[afterhours.Hour]bool{}
+		for o := len(log) - 1; o >= 0; o-- {
+			e := &log[o]
+			if e.gone {
+				continue
+			}
+			if followed[e.Hour] {
+				e.gone = true
+				d.stats.cleaned++
+			}
+			followed[e.Hour] = true
+		}
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package sim
+
+// slow is by how much the race detector slows the simulation down.
+const slow = 10
