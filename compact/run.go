@@ -40,7 +40,7 @@ func (c *Compactor) Run(ctx context.Context, marks dirty.Consumer, q Marker) (Su
 	sweeper.Go(func() { c.sweepAgain(sweeping, q) })
 	defer sweeper.Wait()
 	defer stop()
-	return c.serve(ctx, marks, newSchedule(c.cfg.policy, false), Limits{})
+	return c.serve(ctx, marks, c.emptySchedule(false), Limits{})
 }
 
 // Drain serves every mark that was there when it began, without waiting, and
@@ -48,7 +48,7 @@ func (c *Compactor) Run(ctx context.Context, marks dirty.Consumer, q Marker) (Su
 // Hours that cannot be rewritten keep a mark; they are counted in the summary and
 // are an error.
 func (c *Compactor) Drain(ctx context.Context, marks dirty.Consumer, l Limits) (Summary, error) {
-	sum, err := c.serve(ctx, marks, newSchedule(c.cfg.policy, true), l)
+	sum, err := c.serve(ctx, marks, c.emptySchedule(true), l)
 	switch {
 	case err != nil:
 		return sum, err

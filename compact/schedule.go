@@ -30,8 +30,9 @@ type waiting struct {
 // rewritten. It belongs to one goroutine.
 type schedule struct {
 	policy func(afterhours.Hour) Policy
-	now    bool      // do not wait: a drain
-	began  time.Time // when the service began, or partitions were last given away
+	within time.Duration // whatever the policy says, an hour waits no longer; 0: it may
+	now    bool          // do not wait: a drain
+	began  time.Time     // when the service began, or partitions were last given away
 	small  byDue
 	giants byDue                        // apart, so that they wait for workers of their own
 	hours  map[afterhours.Hour]*waiting // in the heap
@@ -46,6 +47,15 @@ func newSchedule(policy func(afterhours.Hour) Policy, now bool) *schedule {
 		busy:  map[afterhours.Hour]*waiting{},
 		next:  map[afterhours.Hour]*waiting{},
 	}
+}
+
+// emptySchedule returns a schedule by the configured policies. What waits for an eighth
+// of the time that raw rows live is rewritten, so that none expires before it is in
+// the lake; when a quarter has passed, something is wrong, and health says so.
+func (c *Compactor) emptySchedule(now bool) *schedule {
+	s := newSchedule(c.cfg.policy, now)
+	s.within = c.store.TTL() / 8
+	return s
 }
 
 // take adds a mark. An hour that is being rewritten may have been read before
@@ -83,7 +93,11 @@ func (s *schedule) dueAt(w *waiting) time.Time {
 	if s.now {
 		return time.Time{}
 	}
-	if due := s.policy(w.hour).Due(w.hour, w.first, w.last); due.After(w.known) {
+	due := s.policy(w.hour).Due(w.hour, w.first, w.last)
+	if s.within > 0 {
+		due = earlier(due, w.first.Time().Add(s.within))
+	}
+	if due.After(w.known) {
 		return due
 	}
 	return w.known

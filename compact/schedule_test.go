@@ -47,6 +47,20 @@ func TestDue(t *testing.T) {
 	}
 }
 
+// TestHoursDoNotOutwaitTheirRows: an hour that is not over is rewritten all the
+// same before its raw rows expire.
+func TestHoursDoNotOutwaitTheirRows(t *testing.T) {
+	st := newFakeStore()
+	st.ttl = 16 * time.Minute
+	l, _ := openLake(t)
+	s := newCompactor(t, st, l).emptySchedule(false)
+	s.take(markAt(testHour, 1, noon))
+	s.take(markAt(testHour, 2, noon.Add(time.Minute)))
+	if due, _ := s.nextDue(true); !due.Equal(noon.Add(2 * time.Minute)) {
+		t.Errorf("due %s, want two minutes after the first mark", due)
+	}
+}
+
 // TestMovedMarkDelaysNothing: a mark that was only made again neither restarts the
 // quiet of its hour nor hides, after a restart, since when it waits.
 func TestMovedMarkDelaysNothing(t *testing.T) {

@@ -84,7 +84,7 @@ func (c *Compactor) Status(ctx context.Context, q Pender, group string) (Status,
 
 // waiting folds marks into the hours they are of.
 func (c *Compactor) waiting(marks []dirty.Mark) []Waiting {
-	s := newSchedule(c.cfg.policy, false)
+	s := c.emptySchedule(false)
 	for _, m := range marks {
 		s.take(m)
 	}
