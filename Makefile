@@ -7,8 +7,12 @@ VULNDB   ?=
 # Runs a command with real servers started around it.
 SERVERS  := $(GO) run ./internal/testenv/cmd/testservers
 TIMEOUT  ?= 25m
+# How long the proofs run that have no end of their own.
+SECONDS  ?= 60
+FOR      ?= 30m
+FUZZTIME ?= 60s
 
-.PHONY: all build test kill lint vuln bench bench-months servers clean
+.PHONY: all build test model sim mutations metamorphic soak fuzz readers kill lint vuln bench bench-months servers clean
 
 all: lint test
 
@@ -22,6 +26,29 @@ E2E      := ./internal/e2e
 test: ## The whole suite, with real Cassandra, Kafka, S3 and GCS
 	$(SERVERS) -- sh -ec '$(GO) test -race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v internal/e2e); \
 		$(GO) test -timeout $(TIMEOUT) -parallel 4 $(E2E)'
+
+model: ## Every world of the protocol's model, with pairs of faults: many minutes, up to 4 GiB
+	$(GO) test ./internal/model -run Protocol -full -v -timeout 2h
+
+sim: ## Fault schedules of the real code, as many as fit into SECONDS, with fresh seeds
+	$(GO) test ./internal/sim -run 'TestSim$$' -v -timeout 0 -procs 2 -seconds $(SECONDS)
+
+mutations: ## The simulation finds each mechanism that is taken out of the real code
+	$(GO) test ./internal/sim -run TestMutations -mutations -v -timeout 0
+
+metamorphic: ## The same events in many more ways than make test tries
+	$(SERVERS) -- $(GO) test ./internal/metamorphic -v -timeout 2h -seeds 200
+
+soak: ## The real commands on real servers under faults, FOR some time
+	$(GO) run ./internal/soak --for $(FOR)
+
+fuzz: ## Every fuzz target for FUZZTIME
+	@for p in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+		for f in $$($(GO) test -list '^Fuzz' ./$$p | grep '^Fuzz'); do \
+			$(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; done; done
+
+readers: ## DuckDB, Spark and others read an hour while it is replaced; downloads some 2 GB once
+	$(SERVERS) --only s3 -- $(GO) run ./internal/readers
 
 kill: ## kill -9 ten times of each command on real servers as well
 	$(SERVERS) -- $(GO) test -timeout $(TIMEOUT) -run Kill9 -v $(E2E) -kills 10

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"lake":                             {"", "internal/jsonfield"},
 	"ingest":                           {"", "store", "internal/jsonfield"},
 	"compact":                          {"", "store", "dirty", "lake"},
+	"internal/model":                   {},
 	"internal/testenv":                 {"internal/testenv/servers"},
 	"internal/testenv/servers":         {"internal/testenv/keeper"},
 	"internal/testenv/keeper":          {},

@@ -135,7 +135,14 @@ func TestRunTellsTheAge(t *testing.T) {
 		s.ttl = 8 * time.Hour
 		l, _ := openLake(t)
 		c := newCompactor(t, s, l)
-		c.cfg.Policy = Policy{Grace: time.Hour}
+		c.cfg.Policy, c.cfg.StallAfter = Policy{Grace: time.Hour}, 24*time.Hour
+		c.cfg.Retry, c.cfg.MaxRetry = time.Minute, time.Minute
+		s.Fault = func(op string, _ afterhours.Hour) (bool, error) {
+			if op == "Lanes" {
+				return false, errors.New("no rewrite today")
+			}
+			return true, nil
+		}
 		q := newFakeQueue(false)
 		if err := q.Mark(t.Context(), afterhours.HourOf("waits", afterhours.MicrosOf(time.Now().Add(3*time.Hour)))); err != nil {
 			t.Fatal(err)
@@ -160,6 +167,40 @@ func TestRunTellsTheAge(t *testing.T) {
 		}
 		if h := c.Health(); !h.Healthy || h.Hung(time.Now().Add(time.Hour)) {
 			t.Errorf("after the end: %+v, want green", h)
+		}
+	})
+}
+
+// TestRunTellsItsLastError: a daemon whose rewrites all fail says what with.
+func TestRunTellsItsLastError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		e := event(0)
+		e.Time = 0
+		s.append(afterhours.NewSegment(), 0, e)
+		s.Fault = func(op string, _ afterhours.Hour) (bool, error) {
+			return true, map[string]error{"ReadRows": errors.New("no quorum")}[op]
+		}
+		l, _ := openLake(t)
+		c := newCompactor(t, s, l)
+		c.cfg.Policy, c.cfg.Retry, c.cfg.MaxRetry = Policy{}, time.Second, time.Minute
+		q := newFakeQueue(false)
+		if err := q.Mark(t.Context(), e.Hour()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Run(ctx, q, q)
+			ended <- err
+		}()
+		time.Sleep(c.cfg.StallAfter + time.Minute)
+		if h := c.Health(); h.Healthy || !strings.Contains(h.Reason, "last error: ") || !strings.Contains(h.Reason, "no quorum") {
+			t.Errorf("%+v, want red, with the error", h)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }

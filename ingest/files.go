@@ -102,13 +102,16 @@ func interruptible(ctx context.Context, r io.Reader) io.ReadCloser {
 }
 
 // file is a file of the local file system, which is opened once to see that it
-// can be.
+// can be; but not a pipe, since what is in it would be lost when it is closed.
 func file(path string) (input, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return input{}, fmt.Errorf("read file %q: %w", path, err)
 	}
 	in := input{abs, func(context.Context) (io.ReadCloser, time.Time, error) { return openFile(abs) }}
+	if st, err := os.Stat(abs); err == nil && st.Mode()&fs.ModeNamedPipe != 0 {
+		return in, nil
+	}
 	r, _, err := in.open(context.Background())
 	if err != nil {
 		return input{}, err

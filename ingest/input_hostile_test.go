@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,6 +279,23 @@ func TestFilesOfOtherDecades(t *testing.T) {
 		if k := readAll(t, s); len(k.quarantined) != 1 {
 			t.Errorf("a file of %s: %+v", at, k)
 		}
+	}
+}
+
+// What is in a pipe is read, from its first line on.
+func TestPipesAreOpenedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrote := make(chan error, 1)
+	go func() { wrote <- os.WriteFile(path, []byte("a\nb\n"), 0) }()
+	got, err := collect(t, Files{Inputs: []string{path}})
+	if err != nil || texts(got) != "1: a\n2: b\n" {
+		t.Errorf("records are %q, error %v", texts(got), err)
+	}
+	if err := <-wrote; err != nil {
+		t.Error(err)
 	}
 }
 

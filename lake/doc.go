@@ -18,6 +18,10 @@
 // carries a [Manifest]. The same events give the same rows in the same order,
 // in however many rewrites they came.
 //
+// Right before the footer stands a seal, where readers of Parquet do not look: the
+// SHA-256 of all that is before it, and of the footer. No bit of a partition can
+// change without being found, and nothing of one that has changed is parsed.
+//
 // A declared column's value is a function of the payload alone: see
 // internal/jsonfield. A payload that is not one strict JSON object has none.
 //

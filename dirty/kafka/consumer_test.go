@@ -239,15 +239,7 @@ func TestCommittedOffsetOutsideTheLog(t *testing.T) {
 				mark(t, q, hour(n))
 			}
 			if c.deleted > 0 {
-				if err := alter(t, q.topic, "cleanup.policy", "delete"); err != nil {
-					t.Fatal(err)
-				}
-				os := kadm.Offsets{}
-				os.AddOffset(q.topic, 0, c.deleted, -1)
-				eventually(t, "the broker knows the policy", func() bool {
-					rs, err := q.admin.DeleteRecords(t.Context(), os)
-					return err == nil && rs.Error() == nil
-				})
+				deleteRecords(t, q.topic, 0, c.deleted)
 			}
 			commitAt(t, q, "g", c.committed)
 			pending, err := q.Pending(t.Context(), named(q, "g"))

@@ -25,7 +25,8 @@ func deleteTopic(t *testing.T, topic string) {
 	}
 }
 
-// deleteRecords deletes the records of partition 0 below an offset.
+// deleteRecords deletes the records of a partition below an offset, which the broker
+// does only while the topic is not log-compacted.
 func deleteRecords(t *testing.T, topic string, partition int32, below int64) {
 	t.Helper()
 	if err := alter(t, topic, "cleanup.policy", "delete"); err != nil {

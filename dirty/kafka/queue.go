@@ -23,8 +23,18 @@
 // other tools can write marks too. A key that is no hour is logged and passed
 // over; a value that says nothing is no fault, since is a hint.
 //
+// # Gaps
+//
+// A mark that is gone before a group was handed it cannot be had back, but it is not
+// missed in silence. A group that has committed nothing, or whose offset lies outside
+// the log or in a topic of the same name that was deleted, reads the whole log and is
+// told of a gap; so is a consumer that finds marks deleted before it came to them. A
+// consumer whose topic is deleted under it ends with an error. What cannot be noticed
+// is somebody's tombstone that log compaction has carried out: a sweep finds its hour.
+//
 // # Limits
 //
+// Brokers must know topics by ID (Kafka 3.1 or newer).
 // The topic's max.message.bytes must allow keys of about 220 bytes. After a
 // crash another member of the group takes over within 10 seconds.
 package kafka

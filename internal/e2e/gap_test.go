@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,18 +17,14 @@ import (
 // gapHours is how many hours have events whose marks go.
 const gapHours = 30
 
-// gapEvents is a file of stragglers, one an hour, so that they lie in lanes that
-// are never closed.
-func gapEvents(t *testing.T, from, to int) string {
-	t.Helper()
-	var lines strings.Builder
+// gapEvents are stragglers, one an hour, so that they lie in lanes that are never
+// closed.
+func gapEvents(from, to int) (s sample) {
 	for n := from; n < to; n++ {
-		at := n % gapHours
-		fmt.Fprintf(&lines, `{"event_id":"e%d","event_type":"t","event_time":"2026-01-%02dT%02d:00:00Z"}`+"\n", n, 1+at/24, at%24)
+		at := time.Date(2026, 1, 1, n%gapHours, 0, 0, 0, time.UTC)
+		s = append(s, fmt.Sprintf(`{"event_id":"e%d","event_type":"t","event_time":%q}`, n, at.Format(time.RFC3339)))
 	}
-	path := filepath.Join(t.TempDir(), "events.jsonl")
-	write(t, path, lines.String())
-	return path
+	return s
 }
 
 // TestGapIsSwept: marks go from the queue before the compactor came to them. It says
@@ -45,10 +41,10 @@ func TestGapIsSwept(t *testing.T) {
 			t.Parallel()
 			topic := testenv.Topic(t, "gap")
 			s := setup{flags: []string{"--data", t.TempDir(), "--dirty", "kafka://" + testenv.Kafka(t) + "/" + topic + "?partitions=2"}}
-			s.ingest(t, gapEvents(t, 0, gapHours))
+			s.ingest(t, gapEvents(0, gapHours).file(t))
 			s.compactor(t, "once")
 			s.compactor(t, "sweep")
-			s.ingest(t, gapEvents(t, gapHours, 2*gapHours))
+			s.ingest(t, gapEvents(gapHours, 2*gapHours).file(t))
 			lose(t, queueAdmin(t), topic)
 
 			if out, said := s.once(t); !strings.Contains(out, "0 rows added") || !strings.Contains(said, "marks may be gone") {

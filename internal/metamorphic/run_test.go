@@ -35,13 +35,17 @@ type run struct {
 	saved     map[afterhours.Hour][]string // older versions of partitions
 
 	loseMarks bool // some of them
+	bare      int  // pieces that are ingested before the columns are declared
+	late      bool // so some are
 }
 
 func newRun(s *site, r *rand.Rand, w *world) *run {
-	return &run{
+	v := &run{
 		site: s, r: r, world: w, delivered: delivered{rows: map[afterhours.Hour]int64{}}, saved: map[afterhours.Hour][]string{},
-		loseMarks: r.IntN(4) == 0,
+		loseMarks: r.IntN(4) == 0, bare: pick(r, 0, 0, 0, 1, 2),
 	}
+	v.late = v.bare > 0
+	return v
 }
 
 func (v *run) did(format string, args ...any) { v.log = append(v.log, fmt.Sprintf(format, args...)) }
@@ -68,7 +72,7 @@ func (v *run) any() error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(pick(v.r, 1, 2, 4)))
 	began := pick(v.r, clocks...)
 	v.clock.set(start.Time().Add(began))
-	v.did("begins %s after the first event, loses marks %t, on %d processors", began, v.loseMarks, runtime.GOMAXPROCS(0))
+	v.did("begins %s after the first event, loses marks %t, %d pieces without columns, on %d processors", began, v.loseMarks, v.bare, runtime.GOMAXPROCS(0))
 	records := slices.Clone(v.world.records)
 	if v.r.IntN(3) > 0 {
 		v.r.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
@@ -88,6 +92,7 @@ func (v *run) any() error {
 			return err
 		}
 		records = records[n:]
+		v.bare--
 		if err := v.meanwhile(); err != nil {
 			return err
 		}
@@ -138,11 +143,15 @@ func (v *run) stopped(records []record) error {
 }
 
 func (v *run) options() ingest.Options {
-	return ingest.Options{
+	o := ingest.Options{
 		Now: v.clock.Now, Log: quiet, Columns: mapping.Columns,
 		SegmentRows: pick(v.r, int64(1), 7, 100, 50_000), SegmentBytes: pick(v.r, int64(1), 5_000, 32<<20),
 		Calls: pick(v.r, 1, 2, 128), InHand: pick(v.r, int64(1), 5_000, 64<<20),
 	}
+	if v.bare > 0 {
+		o.Columns = nil
+	}
+	return o
 }
 
 // deliver counts the raw rows that there will be of records that were kept.
@@ -374,6 +383,11 @@ func (v *run) finish() error {
 			return err
 		}
 	}
+	if v.late {
+		if err := v.declare(); err != nil {
+			return err
+		}
+	}
 	v.did("last drain")
 	if err := v.drainAll(); err != nil {
 		return err
@@ -383,6 +397,19 @@ func (v *run) finish() error {
 	if err == nil && sum.Rewritten+sum.Unchanged > 0 {
 		err = fmt.Errorf("a drain after the last one found something: %+v", sum)
 	}
+	return err
+}
+
+// declare gives the columns that were declared late to hours that nothing came for
+// since, as an operator does.
+func (v *run) declare() error {
+	for h := range v.world.want {
+		if err := v.store.DeclareColumns(context.Background(), h.Type, mapping.Columns); err != nil {
+			return err
+		}
+	}
+	hours := slices.Collect(maps.Keys(v.world.want))
+	_, err := v.compactorOf().Backfill(context.Background(), v.queue, hours, true)
 	return err
 }
 

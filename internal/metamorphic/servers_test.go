@@ -53,7 +53,7 @@ func TestRealServersGiveTheSame(t *testing.T) {
 	if s == 0 {
 		s = uint64(time.Now().UnixNano()) >> 10
 	}
-	w, want := plainWay(t, s)
+	w, want := plainWay(t, s, 120)
 	for i := range *variants - 1 {
 		tryVariant(t, w, want, newRun(realSite(t), variant(s, i), w), s)
 	}

@@ -58,7 +58,8 @@ func (m *model) start(s *state, c uint8) {
 // restart is an attempt from its beginning.
 func (m *model) restart(t *state, c uint8) {
 	w := &t.member[c].work
-	*w = rewrite{phase: readBase, hour: w.hour, upTo: w.upTo}
+	asked := t.hour[w.hour].request
+	*w = rewrite{phase: readBase, hour: w.hour, upTo: w.upTo, asked: asked, rebuild: asked}
 	switch {
 	case m.flaw.indexBeforeBase:
 		w.phase = readIndex
@@ -118,7 +119,10 @@ func (m *model) readIndex(s *state, c uint8) {
 		m.can(t, "c%d reads the index: %l", c, uint8(listed))
 		return
 	}
-	w.todo = m.unread(s, w.hour, w.base, w.base.merged|w.noted)
+	if w.todo = m.unread(s, w.hour, w.base, w.base.merged|w.noted); w.rebuild {
+		w.noted = 0
+		w.todo = m.unread(s, w.hour, manifest{}, 0)
+	}
 	w.rowsNext()
 	if m.days == 0 {
 		m.can(t, "c%d reads the index: %l", c, uint8(listed))
@@ -229,26 +233,15 @@ func (m *model) copies(w *rewrite) bool {
 	return w.base.events.covers(m.events(w.read)) || m.flaw.anyNoted && w.base.generation > 0
 }
 
-// giveUpIfLost begins a rewrite again that will fail the condition of its publish,
-// whatever else it reads. This is sound: until that publish nobody sees what it
-// does, and it could have been as slow as to begin now.
-func (m *model) giveUpIfLost(t *state, c uint8) {
-	w := &t.member[c].work
-	if w.phase > readIndex && w.phase < tell && w.stale && m.conditional() && (w.wentBack() || !m.copies(w)) {
-		m.restart(t, c)
-	}
-}
-
-// conditional reports whether publishes fail once the base was replaced.
-func (m *model) conditional() bool {
-	return !m.flaw.unconditional && !m.flaw.versionAfterContent && !m.flaw.republished
-}
-
 // judge ends the attempt: by a publish, by notes, or by nothing.
 func (m *model) judge(s *state, c uint8) {
 	t := *s
 	w := &t.member[c].work
 	added := w.read &^ (w.base.merged | w.noted)
+	if w.rebuild {
+		m.rebuild(&t, c)
+		return
+	}
 	switch {
 	case added == 0 && !w.wentBack() && !(m.flaw.replaced && w.base.generation > 0):
 		m.told(&t, c)
@@ -273,10 +266,46 @@ func (m *model) judge(s *state, c uint8) {
 		m.restart(&t, c)
 		m.can(t, "c%d fails to publish, begins again", c)
 	default:
-		m.publish(&t, c, added)
-		o := &t.hour[w.hour].object
+		m.publish(&t, c, m.merged(&t, w, added))
+		h := &t.hour[w.hour]
 		m.told(&t, c)
+		o := h.object
 		m.can(t, "c%d publishes generation %d: %e of %r", c, o.generation, uint8(o.events), uint8(o.merged))
+		if m.faults&(wentBack|restoring) != 0 && h.copy.generation == 0 {
+			h.copy = o
+			m.can(t, "c%d publishes generation %d: %e of %r, which somebody keeps", c, o.generation, uint8(o.events), uint8(o.merged))
+		}
+	}
+}
+
+// rebuild publishes what was read of all raw rows, under a new lineage, if that is
+// all that the base was ever made of. Else it begins again, to merge.
+func (m *model) rebuild(t *state, c uint8) {
+	w := &t.member[c].work
+	b := &w.base
+	if w.stale {
+		m.restart(t, c)
+		m.can(*t, "c%d will fail to publish, begins again", c)
+		return
+	}
+	complete := b.seen == b.merged.count() && b.erased == 0 && w.read.covers(b.merged) || m.flaw.uncoveredRebuilt
+	switch {
+	case w.read == 0 && b.generation == 0:
+		m.told(t, c)
+		m.can(*t, "c%d finds no rows to rebuild from", c)
+	case w.read == 0 || !complete:
+		m.restart(t, c)
+		w.rebuild = false
+		m.can(*t, "c%d finds that the raw rows do not cover the base, merges instead", c)
+	default:
+		next := manifest{merged: w.read, counted: w.read, seen: w.read.count(), erased: b.erased, settled: w.settled}
+		next.events = m.events(w.read) &^ b.erased
+		if b.generation > 0 {
+			next.lineage = t.hour[w.hour].newLineage()
+		}
+		m.publish(t, c, next)
+		m.told(t, c)
+		m.can(*t, "c%d publishes a rebuild of %r", c, uint8(next.merged))
 	}
 }
 
@@ -288,7 +317,7 @@ func (m *model) told(t *state, c uint8) {
 		return
 	}
 	// Only what the board is told, and how the attempt ends, matters from here.
-	*w = rewrite{phase: tell, hour: w.hour, upTo: w.upTo, known: w.known, base: w.base, stale: w.stale, noted: w.noted}
+	*w = rewrite{phase: tell, hour: w.hour, upTo: w.upTo, asked: w.asked, known: w.known, base: w.base, stale: w.stale, noted: w.noted}
 }
 
 // notice is what the board is told.
@@ -300,6 +329,9 @@ func (m *model) notice(w *rewrite) board {
 func (m *model) finish(t *state, c uint8) {
 	w := t.member[c].work
 	t.member[c].work = rewrite{}
+	if w.asked {
+		t.hour[w.hour].request = false
+	}
 	if !m.flaw.committedFirst {
 		m.done(t, c, w.hour, w.upTo)
 	}

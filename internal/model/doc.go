@@ -28,7 +28,7 @@
 //     condition of the version it read, or notes copies, or finds nothing new; it
 //     tells the board; its marks are done. Watermarks of shared lanes, with clocks
 //     that differ. Pruning. Erasure. An older object in the place of the present one,
-//     an object that is gone, a restoration with its new lineage.
+//     an object that is gone, a restoration and a rebuild with their new lineages.
 //   - sweep.go: what a sweep reads, believes, marks and tells.
 //   - store.go: rows and index rows expire.
 //   - promises.go: what must hold in every state, and in those in which nothing is
@@ -39,8 +39,7 @@
 // Payloads: of two copies the one that is read later is always the losing one, as in
 // nearly every delivery. Columns, sizes, classes of workers and policies: no result
 // depends on them, so an hour may be rewritten at any time. Pages: rows are read one
-// by one. A put whose answer is lost is the death of a process after it. Requests
-// for a rebuild. The feed.
+// by one. A put whose answer is lost is the death of a process after it. The feed.
 //
 // # What is assumed
 //

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -49,6 +50,15 @@ func (r result) String() string {
 		end = "bound reached"
 	}
 	return fmt.Sprintf("%s: %d states, %d transitions, %s", end, r.states, r.transitions, r.elapsed.Round(10*time.Millisecond))
+}
+
+// story is the trace, a numbered line each.
+func (r result) story() string {
+	var b strings.Builder
+	for i, what := range r.trace {
+		fmt.Fprintf(&b, "%3d. %s\n", i+1, what)
+	}
+	return b.String()
 }
 
 // explore visits the states that can be reached, those that take fewer steps

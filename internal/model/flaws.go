@@ -39,6 +39,7 @@ type flaws struct {
 	versionAfterContent   bool // the version is read after the rows
 	republished           bool // after a conflict the same bytes are published on the new version
 	replaced              bool // the raw rows replace the base
+	uncoveredRebuilt      bool // a rebuild does not look whether the raw rows cover the base
 	erasureForgotten      bool // erased events are not remembered
 	prunedClosed          bool // the manifest forgets closed lanes
 	prunedByAge           bool // the manifest forgets expired rows, listed or not

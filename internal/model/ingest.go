@@ -112,7 +112,7 @@ func (m *model) renew(s *state, l uint8) {
 // (worker.closeLanes). Rows that were not sent yet go to another lane.
 func (m *model) closeLane(s *state, l uint8) {
 	at := &s.lane[l]
-	if m.short || m.lanes[l].shared || at.closed > 0 || at.index != present || at.renewing {
+	if m.noClosing || m.lanes[l].shared || at.closed > 0 || at.index != present || at.renewing {
 		return
 	}
 	t, n, acknowledged := *s, uint8(0), uint8(0)

@@ -1,12 +1,11 @@
 package model
 
-// publish replaces the object by the base merged with what was read.
-func (m *model) publish(t *state, c uint8, added set) {
+// publish replaces the object.
+func (m *model) publish(t *state, c uint8, next manifest) {
 	w := &t.member[c].work
 	h := &t.hour[w.hour]
-	next := m.merged(t, w, added)
 	next.generation = m.generation(max(w.base.generation, w.known.generation) + 1)
-	if w.wentBack() && !m.flaw.lineageKept {
+	if w.wentBack() && !w.rebuild && !m.flaw.lineageKept {
 		next.lineage = h.newLineage()
 	}
 	m.put(t, w.hour, next)
@@ -89,15 +88,6 @@ func (m *model) put(t *state, h uint8, next manifest) {
 	}
 }
 
-// generation returns a generation as it is kept: as 1 in worlds in which no object
-// ever goes back, since then nobody compares them.
-func (m *model) generation(g uint8) uint8 {
-	if m.faults&(wentBack|vanish|restoring) == 0 {
-		return 1
-	}
-	return g
-}
-
 // newLineage begins a lineage.
 func (h *hour) newLineage() uint8 {
 	h.lineages++
@@ -109,11 +99,11 @@ func (h *hour) newLineage() uint8 {
 func (m *model) lake(s *state) {
 	m.erase(s)
 	m.restore(s)
-	h := &s.hour[0]
-	if t := *s; m.faults&(wentBack|restoring) != 0 && h.object.generation > 0 && h.copy.generation == 0 {
-		t.hour[0].copy = h.object
-		m.may(t, "somebody keeps a copy of generation %d", h.object.generation)
+	if t, strikes := m.strikes(s, rebuilding); strikes && !s.hour[0].request && t.append(of(0)) {
+		t.hour[0].request = true
+		m.may(t, "an operator asks for a rebuild, and marks the hour at @%d", s.end)
 	}
+	h := &s.hour[0]
 	if m.betweenBoardAndBase(s) {
 		return
 	}

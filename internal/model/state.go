@@ -96,6 +96,7 @@ type hour struct {
 	notes    [maxLineages]set // rows noted, by lineage
 	copy     manifest         // an older version that somebody kept
 	lineages uint8            // begun
+	request  bool             // somebody asks for a rebuild
 
 	// What no process knows, for the promises.
 	must    set  // events that the partition must have
@@ -138,6 +139,8 @@ type rewrite struct {
 	phase    phase
 	hour     uint8
 	upTo     uint8 // offset of the mark that it serves, plus 1
+	asked    bool  // it serves a request
+	rebuild  bool  // it takes no rows of the base, but all raw rows
 	known    board
 	base     manifest
 	stale    bool  // base is not the object any more

@@ -54,7 +54,7 @@ func (m *model) indexRow(s *state, l uint8) {
 // long as every row that came before it was old.
 func (m *model) mayLeaveIndex(s *state, l uint8) bool {
 	at, rows := &s.lane[l], m.ofLane[l]
-	if m.short {
+	if m.noExpiry {
 		return false
 	}
 	if m.flaw.indexShortLived {
@@ -75,8 +75,8 @@ func (m *model) mayLeaveIndex(s *state, l uint8) bool {
 // mayExpire reports whether a row may expire: the TTL is longer than it takes to
 // serve a mark, so no row expires that is to be acknowledged and is not merged.
 func (m *model) mayExpire(s *state, r uint8) bool {
-	if m.short || s.row[r] == dead {
-		return !m.short
+	if m.noExpiry || s.row[r] == dead {
+		return !m.noExpiry
 	}
 	h := &s.hour[m.lanes[m.rows[r].lane].hour]
 	served := h.object.counted | h.notes[h.object.lineage]

@@ -7,8 +7,9 @@ func (m *model) sweep(s *state) {
 	t := *s
 	var found set
 	for h := range m.hours {
-		sees := m.disturbed(s) && m.sweepSees(s, h)
-		if sees && !s.marked(h) {
+		sees := m.sweepSees(s, h)
+		// What is there otherwise has its mark, or will have.
+		if sees && !s.marked(h) && m.disturbed(s) {
 			found |= of(h)
 		}
 		if m.board && (!sees || m.flaw.sweepToldFirst) {

@@ -31,7 +31,7 @@ func (v *visited) add(print uint64) bool {
 }
 
 func (t *table) add(print uint64) bool {
-	if t.n >= len(t.slots)/8*7 {
+	if t.n >= len(t.slots)/4*3 {
 		t.grow()
 	}
 	i := t.find(print)

@@ -17,7 +17,8 @@ type world struct {
 	lateCommit bool  // offsets are committed at any time after they may be
 	deferrals  uint8 // marks that may be moved to the end of the log
 	oneAtATime bool  // a writer sends a batch when the one before is acknowledged
-	short      bool  // nothing expires, no lane is closed
+	noExpiry   bool  // nothing expires
+	noClosing  bool  // no lane is closed
 
 	faults faults
 	budget uint8 // how many faults, of all kinds together
@@ -58,10 +59,11 @@ const (
 	restoring                      // an operator restores an older version with our tool
 	operatorDie                    // the command that restores dies
 	regain                         // the log goes back to the first compactor
+	rebuilding                     // an operator asks for a rebuild
 )
 
 // letters name the kinds of faults, in their order.
-const letters = "TIRKLEBVSOG"
+const letters = "TIRKLEBVSOGU"
 
 func (f faults) String() string {
 	var b strings.Builder
@@ -127,11 +129,13 @@ func (m *model) next(s state, steps []step[state]) []step[state] {
 
 // can appends a step to what can happen.
 func (m *model) can(t state, text string, args ...uint8) {
+	m.forget(&t)
 	m.steps = append(m.steps, step[state]{to: t, what: newLabel(text, args)})
 }
 
 // may appends a step that nobody is obliged to.
 func (m *model) may(t state, text string, args ...uint8) {
+	m.forget(&t)
 	m.steps = append(m.steps, step[state]{to: t, what: newLabel(text, args), weak: true})
 }
 

@@ -1,5 +1,7 @@
 package model
 
+import "fmt"
+
 // Worlds, each as small as shows what it is for. Writers P0 and P1, compactors c0
 // and c1, hour 0 unless there are two.
 
@@ -71,7 +73,8 @@ var hours = world{
 	lateCommit: true,
 	deferrals:  1,
 	oneAtATime: true,
-	short:      true,
+	noExpiry:   true,
+	noClosing:  true,
 }
 
 // line is versions with one writer.
@@ -106,15 +109,18 @@ var versions = world{
 	oneAtATime: true,
 }
 
-// oldVersions is versions of stragglers.
+// oldVersions is versions of stragglers: two writers, one shared lane.
 var oldVersions = world{
 	name:  "old versions",
-	rows:  []row{{lane: 0, event: 0}, {writer: 1, lane: 1, event: 1}},
-	lanes: []laneOf{{shared: true, day: 0}, {shared: true, day: 1}},
+	rows:  []row{{lane: 0, event: 0}, {writer: 1, lane: 0, event: 1}},
+	lanes: []laneOf{{shared: true}},
 	notes: true,
 	board: true,
-	days:  4,
+	days:  3,
 }
+
+// known has the board and one lane.
+var known = pair.told()
 
 // with returns the world with faults.
 func (w world) with(budget uint8, kinds faults) world {
@@ -126,4 +132,57 @@ func (w world) with(budget uint8, kinds faults) world {
 func (w world) but(f flaws) world {
 	w.flaw = f
 	return w
+}
+
+// named returns the world with another word in its name.
+func (w world) named(word string) world {
+	w.name += ", " + word
+	return w
+}
+
+// unclosed returns the world without the closing of lanes.
+func (w world) unclosed() world {
+	w.noClosing = true
+	return w.named("unclosed")
+}
+
+// quick returns the world as it is for so short a time that nothing expires and no
+// lane is closed.
+func (w world) quick() world {
+	w.noExpiry, w.noClosing = true, true
+	return w.named("quick")
+}
+
+// late returns the world with offsets that are committed at any time after they
+// may be.
+func (w world) late() world {
+	w.lateCommit = true
+	return w.named("late commits")
+}
+
+// told returns the world with a board.
+func (w world) told() world {
+	w.board = true
+	return w.named("board")
+}
+
+// aging returns the world with index rows that grow old.
+func (w world) aging() world {
+	w.renewal = true
+	return w.named("renewal")
+}
+
+// unnoted returns the world with copies that are published, as are those that win
+// over the row that is there.
+func (w world) unnoted() world {
+	w.notes = false
+	return w.named("unnoted")
+}
+
+// String names the world and its faults.
+func (w world) String() string {
+	if w.budget == 0 {
+		return w.name
+	}
+	return fmt.Sprintf("%s, %d of %s", w.name, w.budget, w.faults)
 }

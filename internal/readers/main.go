@@ -42,6 +42,7 @@ type run struct {
 	versions []version
 	reads    int
 	trace    bool
+	match    string // part of the title and the settings of what is tried
 }
 
 func main() {
@@ -57,6 +58,7 @@ func start(ctx context.Context) error {
 	only := flag.String("readers", strings.Join(names(), ","), "readers to try, separated by commas")
 	reads := flag.Int("reads", 40, "reads of each that a replacement falls into, at least")
 	rows := flag.Int("rows", 160_000, "rows of the hour")
+	match := flag.String("match", "", "try only lines of the table whose reader and settings have this `text` in them")
 	trace := flag.Bool("trace", false, "print every request of the readers")
 	flag.Parse()
 	chosen := strings.Split(*only, ",")
@@ -74,7 +76,7 @@ func start(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r := run{store: &url.URL{Scheme: "http", Host: addr}, dir: dir, script: filepath.Join(dir, "readers.py"), reads: *reads, trace: *trace}
+	r := run{store: &url.URL{Scheme: "http", Host: addr}, dir: dir, script: filepath.Join(dir, "readers.py"), reads: *reads, trace: *trace, match: *match}
 	if err := os.WriteFile(r.script, script, 0o666); err != nil {
 		return err
 	}
@@ -89,13 +91,15 @@ func (r run) all(ctx context.Context, chosen []string) error {
 	var lines []line
 	var errs []error
 	for _, s := range subjects {
-		if !slices.Contains(chosen, s.program) || ctx.Err() != nil {
+		if !slices.Contains(chosen, s.program) || !strings.Contains(s.String(), r.match) || ctx.Err() != nil {
 			continue
 		}
 		begin := time.Now()
 		score, err := r.try(ctx, s)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s (%s): %w\nleave it out with --readers if it cannot be had", s.title, s.settings, err))
+			err = fmt.Errorf("%s: %w\nleave it out with --readers if it cannot be had", s, err)
+			fmt.Fprintln(os.Stderr, "readers:", err)
+			errs = append(errs, err)
 			continue
 		}
 		lines = append(lines, line{s, score})

@@ -186,6 +186,7 @@ def spark(c):
     options = dict(c["options"])
     how = options.pop("how", "")
     b = (SparkSession.builder.master("local[2]").config("spark.driver.memory", "1g").config("spark.ui.enabled", "false")
+         .config("spark.driver.extraJavaOptions", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
          .config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "2"))
     source = f"file://{c['path']}/"
     if not c["path"].startswith("/"):

@@ -11,6 +11,9 @@ type subject struct {
 	local    bool // reads a directory
 }
 
+// String names the line.
+func (s subject) String() string { return s.title + " (" + s.settings + ")" }
+
 // set makes options.
 type set = map[string]string
 

@@ -28,7 +28,7 @@ query.max-memory-per-node=256MB
 memory.heap-headroom-per-node=256MB
 web-ui.enabled=false
 `,
-	"etc/log.properties": "io.trino=WARN\n",
+	"etc/log.properties": "io.trino=WARN\nBootstrap=WARN\norg.eclipse=WARN\n",
 	"etc/catalog/hive.properties": `connector.name=hive
 hive.metastore=file
 hive.metastore.catalog.dir=local:///metastore
@@ -46,7 +46,7 @@ $SETTINGS
 }
 
 // trinoLimit bounds the start, which a busy machine draws out.
-const trinoLimit = 10 * time.Minute
+const trinoLimit = 15 * time.Minute
 
 // startTrino starts a Trino server in directory dir, which is removed with it, with
 // more settings for its catalog. It returns its URL and what ends it.
@@ -69,7 +69,7 @@ func startTrino(ctx context.Context, dir string, p programs, at place, settings 
 		return "", nil, fmt.Errorf("find Java: %w", err)
 	}
 	proc, err := keeper.Start(dir, []string{strings.TrimSpace(string(java)),
-		"-Xmx1g", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Djdk.attach.allowAttachSelf=true", "--sun-misc-unsafe-memory-access=allow",
+		"-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Djdk.attach.allowAttachSelf=true", "--sun-misc-unsafe-memory-access=allow",
 		"-Dconfig=etc/config.properties", "-Dlog.levels-file=etc/log.properties", "-Dplugin.dir=" + filepath.Join(p.jars, "plugin"),
 		"-Dnode.data-dir=" + dir, "-Dnode.environment=readers", "-Dnode.id=readers", "-Dnode.internal-address=127.0.0.1",
 		"-cp", filepath.Join(p.jars, "lib", "*"), "io.trino.server.TrinoServer"})

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/afterhours/afterhours"
@@ -16,6 +17,7 @@ func (d *decision) event() bool {
 	a := &agenda{decision: d}
 	if d.plan.expiry {
 		a.jumps(day, 2*day, d.plan.ttl-day)
+		a.redeliveries() // so that of some events only later copies are left
 	} else {
 		a.jumps(10*time.Minute, time.Hour, 13*time.Hour, day, 2*day, d.plan.ttl+day, 2*d.plan.ttl+day)
 		a.hangs()
@@ -42,7 +44,7 @@ func (a *agenda) jumps(by ...time.Duration) {
 // jump moves everybody's clock, unless something would expire that was promised
 // to be kept and is not in the lake yet: the TTL must outlast every delay.
 func (d *decision) jump(t time.Duration) {
-	if len(d.seen.wentBack) > 0 && t > time.Hour {
+	if len(d.seen.wentBack) > 0 && t > time.Hour || d.rewriting() && t > day {
 		return
 	}
 	then := d.now() + micros(t+day/2)
@@ -61,9 +63,17 @@ func (d *decision) jump(t time.Duration) {
 			}
 		}
 	}
-	d.stats.jumps++
+	d.stats.count("clock jumps", 1)
 	d.clock.Add(t.Microseconds())
 	d.trace.addf("it is %s", d.now())
+}
+
+// rewriting reports whether a rewrite is under way, or an upload: none lasts as
+// long as rows do.
+func (w *world) rewriting() bool {
+	kinds := []string{"known", "get", "lanes", "columns", "notes", "rows", "put", "feed", "board"}
+	under := func(o *op) bool { return !o.p.dead && slices.Contains(kinds, o.kind) }
+	return slices.ContainsFunc(w.pending, under) || len(w.late) > 0
 }
 
 // hangs keep what an ingest has under way where it is for two days, while others
@@ -91,7 +101,7 @@ func (a *agenda) terminations() {
 		if p := s.now; p != nil && !p.stopping && !s.operator() {
 			a.add("terminate", func() {
 				p.stopping, p.clean = true, a.plan.grace == patience
-				a.stats.terminations++
+				a.stats.count("processes told to stop", 1)
 				p.stop()
 			}, "%s is told to stop", p)
 		}
@@ -141,7 +151,7 @@ func (d *decision) clean() {
 			}
 			if followed[e.Hour] {
 				e.gone = true
-				d.stats.cleaned++
+				d.stats.count("marks cleaned", 1)
 			}
 			followed[e.Hour] = true
 		}

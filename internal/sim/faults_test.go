@@ -80,7 +80,7 @@ func (d *decision) mischief() bool {
 		return false
 	}
 	d.trace.addf("!%s", j.name)
-	d.stats.fault(j.kind)
+	d.stats.count("fault: "+j.kind, 1)
 	j.do()
 	return true
 }

@@ -163,7 +163,9 @@ func (s *inspection) account(x, base *looked, p *part) {
 	}
 }
 
-// fold is what a partition of these rows must hold.
+// fold is what a partition of these rows must hold: of the copies of an event the
+// smallest by received time, payload and event time, and a conflict if payloads
+// differ. It says so in its own words, lest it share a mistake.
 func (s *inspection) fold(rows afterhours.RowSet) (map[string]afterhours.Copies, error) {
 	want := map[string]afterhours.Copies{}
 	for seg, runs := range rows {
@@ -173,15 +175,22 @@ func (s *inspection) fold(rows afterhours.RowSet) (map[string]afterhours.Copies,
 				if r == nil {
 					return nil, fmt.Errorf("row %s:%d was never written", seg, n)
 				}
-				c := afterhours.Copies{Event: r.Event}
-				if old, ok := want[c.ID]; ok {
-					c = afterhours.Dedup(old, c)
+				c, ok := want[r.Event.ID]
+				if !ok || before(r.Event, c.Event) {
+					c.Conflict = ok && (c.Conflict || !bytes.Equal(c.Payload, r.Event.Payload))
+					c.Event = r.Event
+				} else {
+					c.Conflict = c.Conflict || !bytes.Equal(c.Payload, r.Event.Payload)
 				}
-				want[c.ID] = c
+				want[r.Event.ID] = c
 			}
 		}
 	}
 	return want, nil
+}
+
+func before(a, b afterhours.Event) bool {
+	return cmp.Or(cmp.Compare(a.Received, b.Received), bytes.Compare(a.Payload, b.Payload), cmp.Compare(a.Time, b.Time)) < 0
 }
 
 // compare compares the content of a partition with what rows should make of it.

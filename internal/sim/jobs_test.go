@@ -157,7 +157,7 @@ func (d *decision) startSlot(s *slot) {
 // full one: what an earlier one has found may have been lost again.
 func (d *decision) startSweep(s *slot) {
 	w := d.world
-	d.stats.sweeps++
+	d.stats.count("sweeps of an operator", 1)
 	p := s.start(func(ctx context.Context, p *process) error {
 		c, err := w.compactor(p)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 var (
 	mutationsFlag = flag.Bool("mutations", false, "TestMutations breaks the real code in every way it knows")
 	mutationFlag  = flag.String("mutation", "", "the mutations that are tried, as a regular expression")
-	budgetFlag    = flag.Int("budget", 120, "seconds for each mutation")
+	budgetFlag    = flag.Int("budget", 120, "seconds that are tried for each mutation")
 )
 
 // edit replaces a text that is there once by another.
@@ -77,7 +77,6 @@ var mutations = []mutation{
 	}},
 	{"ingest acknowledges rows of a settled lane", []edit{
 		{"ingest/worker.go", "		case l.settled(now):\n			k.again(b)\n", ""},
-		{"ingest/worker.go", "	held, now := l.held, k.w.now()\n", "	held := l.held\n"},
 	}},
 	{"the compactor takes lanes for settled too early", []edit{
 		{"store/times.go", "SettledAfter afterhours.Day = 2", "SettledAfter afterhours.Day = -1"},
@@ -156,7 +155,8 @@ func TestMutations(t *testing.T) {
 		binary := filepath.Join(t.TempDir(), "sim.test")
 		build := exec.Command("go", "test", "-c", "-o", binary, "-overlay", overlay(t, m), ".")
 		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", m.name, err, out)
+			t.Errorf("%s: %v\n%s", m.name, err, out)
+			continue
 		}
 		run := exec.Command(binary, "-test.run", "^TestSim$", "-stop", "-seconds", fmt.Sprint(*budgetFlag))
 		out, _ := run.CombinedOutput()

@@ -134,7 +134,7 @@ func (o *objects) Put(ctx context.Context, key string, f *os.File, base string) 
 			had = v.name
 		}
 		if had != base {
-			w.stats.conflicts++
+			w.stats.count("lost publishes", 1)
 			return lake.ErrConflict
 		}
 		name = w.replace(key, file, st.Size()).name
@@ -157,7 +157,7 @@ func (w *world) replace(key, file string, size int64) *version {
 	was := o.now
 	o.all, o.now = append(o.all, v), v
 	w.seen.published(key, was, v)
-	w.stats.publishes++
+	w.stats.count("publishes", 1)
 	return v
 }
 

@@ -103,7 +103,7 @@ func (w *world) ended(p *process, err error) {
 func (w *world) crash(p *process) {
 	p.dead = true
 	p.slot.now = nil
-	w.stats.crashes++
+	w.stats.count("crashes", 1)
 	p.stop()
 	for i := 0; i < len(w.pending); {
 		if o := w.pending[i]; o.p == p {

@@ -207,7 +207,9 @@ func (w *world) give(g *readers, log int, to *consumer, cutOff bool) {
 	if old == to {
 		return
 	}
-	w.stats.rebalances++
+	if old != nil && to != nil {
+		w.stats.count("logs given to another", 1)
+	}
 	if old != nil {
 		if cutOff || old.p.dead {
 			old.reading[log].lost = true
@@ -336,7 +338,7 @@ func (c *consumer) Defer(ctx context.Context, ms ...dirty.Mark) error {
 	if err := (queueView{c.p}).append(ctx, "defer", dirty.Again(ms)); err != nil {
 		return err
 	}
-	c.p.world.stats.deferred += len(ms)
+	c.p.world.stats.count("marks deferred", len(ms))
 	for _, m := range ms {
 		c.Done(m)
 	}

@@ -1,12 +1,15 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing/synctest"
 	"time"
 
+	"github.com/afterhours/afterhours/compact"
 	"github.com/afterhours/afterhours/lake"
 	"github.com/afterhours/afterhours/store"
 )
@@ -50,6 +53,27 @@ func (w *world) run(suppressed map[int]bool) {
 	}
 	w.mu.Unlock()
 	w.end()
+	if w.broken == nil && w.plan.seed%8 == 0 {
+		w.recount()
+	}
+}
+
+// recount has the compactor's own verification look at everything.
+func (w *world) recount() {
+	w.direct = true
+	p := &process{world: w, slot: w.operator()}
+	c, err := w.compactor(p)
+	if err == nil {
+		_, err = c.Verify(context.Background(), queueView{p}, func(v compact.Verified) error {
+			if v.Problem != "" {
+				w.violate("the verification of %s finds: %s: %+v", v.Hour, v.Problem, v)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		w.violate("the verification failed: %v", err)
+	}
 }
 
 // end ends every process. Nothing they do has any effect any more.
@@ -58,7 +82,7 @@ func (w *world) end() {
 	for _, s := range w.slots {
 		if s.now != nil {
 			w.crash(s.now)
-			w.stats.crashes--
+			w.stats.count("crashes", -1)
 		}
 	}
 	w.mu.Unlock()
@@ -188,7 +212,7 @@ func (d *decision) wait(busy bool) time.Duration {
 		d.jump(pick(d.r, []time.Duration{10 * time.Minute, time.Hour}))
 	}
 	d.trace.addf("wait %v", t)
-	d.stats.waits++
+	d.stats.count("waits", 1)
 	return t
 }
 
@@ -205,7 +229,7 @@ func (d *decision) let(o *op) {
 		d.goThrough(o)
 		return
 	}
-	d.stats.fault(string(f))
+	d.stats.count("fault: "+strings.TrimLeft(string(f), " !"), 1)
 	o.p.clean = false // it need not stop in peace
 	if o.p.slot.ingests() {
 		d.coarse = 2

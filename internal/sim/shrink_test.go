@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// shrinkAndTell leaves out of a failing schedule what it does not need, and prints
+// tellShortest leaves out of a failing schedule what it does not need, and prints
 // the rest.
-func shrinkAndTell(t *testing.T, seed uint64) {
+func tellShortest(t *testing.T, seed uint64) {
 	inBubble(t, func(t *testing.T) {
 		s, r := shrink(t, schedule{seed: seed})
 		if r.err == nil {

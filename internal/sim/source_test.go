@@ -113,9 +113,9 @@ func (s *reader) ack(in *progress, r *record) {
 	}
 	w.acks = append(w.acks, s.p.String()+" ack "+r.position())
 	if !r.acked {
-		w.stats.acked++
+		w.stats.count("records acknowledged", 1)
 		if r.id == "" {
-			w.stats.quarantined++
+			w.stats.count("records quarantined", 1)
 		}
 	}
 	r.acked = true

@@ -290,7 +290,7 @@ func (v storeView) PutNotes(ctx context.Context, h afterhours.Hour, lineage stri
 		for _, n := range notes {
 			x.notes[lineage][n] = w.now() + 2*micros(w.plan.ttl)
 		}
-		w.stats.notes++
+		w.stats.count("notes", 1)
 		w.seen.noted(h, lineage)
 		return nil
 	}})

@@ -29,58 +29,41 @@ func (t *trace) fault(step int) {
 	}
 }
 
-// stats counts what happened in one schedule, or in many.
+// stats counts what happened, by name, in one schedule or in many.
 type stats struct {
-	schedules, steps, violations                             int
-	drawn, events                                            int // of this schedule, against the plan
-	crashes, rebalances, terminations, jumps, cleaned, waits int
-	publishes, conflicts, notes, deferred, sweeps            int
-	acked, quarantined                                       int
-	faults                                                   map[string]int
+	drawn, events int // unusual things drawn in this schedule, against the plan
+	counts        map[string]int
 }
 
-func (s *stats) fault(kind string) {
-	if s.faults == nil {
-		s.faults = map[string]int{}
+// What the first line of a summary tells. All else is told by name.
+const (
+	schedules  = "schedules"
+	steps      = "steps"
+	violations = "violations"
+)
+
+func (s *stats) count(name string, n int) {
+	if s.counts == nil {
+		s.counts = map[string]int{}
 	}
-	s.faults[strings.TrimLeft(kind, " !")]++
+	s.counts[name] += n
 }
 
-// add adds what another schedule counted.
-func (s *stats) add(o stats) {
-	for _, p := range []struct {
-		to *int
-		n  int
-	}{
-		{&s.schedules, o.schedules}, {&s.steps, o.steps}, {&s.violations, o.violations}, {&s.events, o.events}, {&s.drawn, o.drawn},
-		{&s.crashes, o.crashes}, {&s.rebalances, o.rebalances}, {&s.terminations, o.terminations}, {&s.jumps, o.jumps}, {&s.cleaned, o.cleaned}, {&s.waits, o.waits},
-		{&s.publishes, o.publishes}, {&s.conflicts, o.conflicts}, {&s.notes, o.notes}, {&s.deferred, o.deferred}, {&s.sweeps, o.sweeps},
-		{&s.acked, o.acked}, {&s.quarantined, o.quarantined},
-	} {
-		*p.to += p.n
-	}
-	if s.faults == nil {
-		s.faults = map[string]int{}
-	}
-	for k, n := range o.faults {
-		s.faults[k] += n
+// add adds what others counted.
+func (s *stats) add(counts map[string]int) {
+	for name, n := range counts {
+		s.count(name, n)
 	}
 }
 
-func (s stats) table() string {
+// String is the summary: one line, then a table.
+func (s stats) String() string {
 	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(s.faults)) {
-		fmt.Fprintf(&b, "  fault %-24s %10d\n", k, s.faults[k])
-	}
-	for _, p := range []struct {
-		name string
-		n    int
-	}{
-		{"crashes", s.crashes}, {"rebalances", s.rebalances}, {"terminations", s.terminations}, {"clock jumps", s.jumps}, {"marks cleaned", s.cleaned},
-		{"publishes", s.publishes}, {"conflicts", s.conflicts}, {"notes", s.notes}, {"marks deferred", s.deferred}, {"sweeps", s.sweeps},
-		{"events acknowledged", s.acked}, {"of these quarantined", s.quarantined},
-	} {
-		fmt.Fprintf(&b, "  %-30s %10d\n", p.name, p.n)
+	fmt.Fprintf(&b, "schedules %d, steps %d, violations %d\n", s.counts[schedules], s.counts[steps], s.counts[violations])
+	for _, name := range slices.Sorted(maps.Keys(s.counts)) {
+		if name != schedules && name != steps && name != violations {
+			fmt.Fprintf(&b, "  %-32s %12d\n", name, s.counts[name])
+		}
 	}
 	return b.String()
 }

@@ -10,7 +10,7 @@ import (
 
 // disturb has everything run, and does faults to it.
 func (s *soak) disturb(ctx context.Context, out io.Writer) error {
-	for _, d := range append(s.ingests, s.compactors[:2]...) {
+	for _, d := range s.daemons() {
 		d.start()
 	}
 	running, stop := context.WithCancel(ctx)

@@ -55,7 +55,10 @@ func (f *files) write(path string) ([]record, error) {
 		records = append(records, r)
 		text = append(append(text, b...), '\n')
 	}
-	return records, os.WriteFile(path, text, 0o644)
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		return nil, err
+	}
+	return records, os.Chtimes(path, time.Time{}, recordTime())
 }
 
 // fileLimit is how long a file may take, with all repetitions.

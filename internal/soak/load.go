@@ -111,7 +111,8 @@ func (l *load) produce(ctx context.Context) {
 			}
 			r, b := l.next(hour)
 			// It blocks while too much is under way, such as when the broker is down.
-			l.world.broker.Produce(ctx, &kgo.Record{Partition: to, Value: b}, func(k *kgo.Record, err error) {
+			k := &kgo.Record{Partition: to, Value: b, Timestamp: recordTime()}
+			l.world.broker.Produce(ctx, k, func(k *kgo.Record, err error) {
 				if err == nil {
 					l.produced(k.Partition, sent{k.Offset, r})
 				}
@@ -123,6 +124,11 @@ func (l *load) produce(ctx context.Context) {
 		}
 	}
 }
+
+// recordTime is when records say that they were made: in an hour that is over. It
+// is the hour of those that go to quarantine, which shall not wait there until they
+// expire.
+func recordTime() time.Time { return time.Now().Add(-2 * time.Hour) }
 
 // flush waits until all that is produced is in the topic.
 func (l *load) flush(ctx context.Context) error { return l.world.broker.Flush(ctx) }

@@ -45,7 +45,7 @@ func (s *soak) newReport() report {
 		r.add(class, "%s", counted(s.driver.count(class)))
 	}
 	full, lives, ends := 0, map[string]int{}, map[string]int{}
-	for _, d := range append(s.ingests, s.compactors...) {
+	for _, d := range slices.Concat(s.ingests, s.compactors) {
 		full += d.inspect("no space left on device")
 		lives[d.kind] += d.lives
 		ends[d.kind] += d.ends

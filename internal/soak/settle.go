@@ -59,7 +59,7 @@ func (s *soak) settle(ctx context.Context) (report, error) {
 // haltAll waits until all daemons work, and asks them to end, which nothing keeps
 // them from doing well.
 func (s *soak) haltAll(ctx context.Context) {
-	for _, d := range append(s.ingests, s.compactors[:2]...) {
+	for _, d := range s.daemons() {
 		if err := until(ctx, d.works); err != nil {
 			s.wrong("with no faults: %v", err)
 		}

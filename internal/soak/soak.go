@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,11 +52,11 @@ type soak struct {
 	ending     time.Time // when the faults are to end
 }
 
-// soakLimits bound the parts of a run that have no length of their own.
+// Bounds of the parts of a run that have no length of their own.
 const (
-	startLimit  = 10 * time.Minute // also builds commands, and may download servers
-	roundLimit  = 5 * time.Minute  // for every fault once
-	settleLimit = 5 * time.Minute  // for everything that was sent to be acknowledged, or to be merged
+	startLimit  = 20 * time.Minute // also builds commands, and may download servers
+	roundLimit  = 10 * time.Minute // for every fault once
+	settleLimit = 10 * time.Minute // for everything that was sent to be acknowledged, or to be merged
 )
 
 // run soaks, and reports what came of it. The error says why it could not be done.
@@ -145,6 +146,9 @@ func (s *soak) migrate(ctx context.Context) error {
 func (s *soak) dirOf(name string) string { return filepath.Join(s.dir, name) }
 func (s *soak) bin() string              { return s.dirOf("bin") }
 func (s *soak) skewed() string           { return s.dirOf("skewed") }
+
+// daemons are those that always run.
+func (s *soak) daemons() []*daemon { return slices.Concat(s.ingests, s.compactors[:2]) }
 
 // faults is everything that is done, and how often.
 func (s *soak) faults() []fault {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,26 +17,51 @@ import (
 
 // dependency is something that answers, fails, or does neither.
 type dependency struct {
+	mu      sync.Mutex
 	err     error
 	hangs   bool
 	waiting int64
+	sum     ingest.Summary
 	asked   int
 }
 
 func (d *dependency) Ping(ctx context.Context) error {
+	d.mu.Lock()
 	d.asked++
-	if d.hangs {
+	hangs, err := d.hangs, d.err
+	d.mu.Unlock()
+	if hangs {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return d.err
+	return err
+}
+
+// now changes what it does.
+func (d *dependency) now(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+}
+
+func (d *dependency) stats() (s ingest.Summary) {
+	d.now(func() { s = d.sum })
+	return s
+}
+
+func (d *dependency) times() (n int) {
+	d.now(func() { n = d.asked })
+	return n
 }
 
 func (d *dependency) Lanes(ctx context.Context, _ afterhours.Hour) ([]store.Lane, error) {
 	return nil, d.Ping(ctx)
 }
 
-func (d *dependency) Waiting(ctx context.Context) (int64, error) { return d.waiting, d.Ping(ctx) }
+func (d *dependency) Waiting(ctx context.Context) (n int64, err error) {
+	d.now(func() { n = d.waiting })
+	return n, d.Ping(ctx)
+}
 
 // probing returns vitals whose probes look until the test ends.
 func probing(t *testing.T, ps ...*probe) *Vitals {
@@ -64,16 +90,16 @@ func TestDependencyIsDown(t *testing.T) {
 				wantAnswer(t, v, "/readyz", http.StatusOK)
 				for range 2 {
 					time.Sleep(time.Minute)
-					d.err = errors.New("no quorum")
+					d.now(func() { d.err = errors.New("no quorum") })
 					time.Sleep(2*probeEvery + time.Second)
 					wantAnswer(t, v, "/readyz", http.StatusServiceUnavailable, `"check":"`+name+`"`, "no quorum", "since 2000-01-01T00:0", `"remedy":"bring back`)
 					wantAnswer(t, v, "/healthz", http.StatusServiceUnavailable, "no quorum")
 					wantAnswer(t, v, "/livez", http.StatusOK)
-					d.err, d.hangs = nil, true
+					d.now(func() { d.err, d.hangs = nil, true })
 					time.Sleep(time.Minute)
 					wantAnswer(t, v, "/readyz", http.StatusServiceUnavailable, "deadline exceeded")
 					wantAnswer(t, v, "/livez", http.StatusOK)
-					d.hangs = false
+					d.now(func() { d.hangs = false })
 					time.Sleep(probeEvery + probeTimeout)
 					wantAnswer(t, v, "/readyz", http.StatusOK)
 				}
@@ -88,12 +114,12 @@ func TestOneFailedAnswerIsNoProblem(t *testing.T) {
 		d := &dependency{}
 		v := probing(t, storeProbe(d))
 		time.Sleep(time.Second)
-		d.err = errors.New("reset")
+		d.now(func() { d.err = errors.New("reset") })
 		time.Sleep(probeEvery)
-		d.err = nil
+		d.now(func() { d.err = nil })
 		wantAnswer(t, v, "/readyz", http.StatusOK)
 		time.Sleep(probeEvery)
-		d.err = errors.New("reset")
+		d.now(func() { d.err = errors.New("reset") })
 		time.Sleep(probeEvery)
 		wantAnswer(t, v, "/readyz", http.StatusOK)
 	})
@@ -103,27 +129,27 @@ func TestOneFailedAnswerIsNoProblem(t *testing.T) {
 // none comes for long, not when none waits, some come, or they are in hand.
 func TestSourceThatGivesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d, sum := &dependency{}, ingest.Summary{}
-		v := probing(t, sourceProbe(d, func() ingest.Summary { return sum }, 5*time.Minute))
+		d := &dependency{}
+		v := probing(t, sourceProbe(d, d.stats, 5*time.Minute))
 		ready := func(after time.Duration, want int) {
 			t.Helper()
 			time.Sleep(after)
 			wantAnswer(t, v, "/readyz", want)
 		}
 		ready(time.Hour, http.StatusOK)
-		d.waiting = 7
+		d.now(func() { d.waiting = 7 })
 		ready(4*time.Minute, http.StatusOK)
-		sum = ingest.Summary{Read: 1, Written: 1}
+		d.now(func() { d.sum = ingest.Summary{Read: 1, Written: 1} })
 		ready(4*time.Minute, http.StatusOK)
-		sum.Read = 2
+		d.now(func() { d.sum.Read = 2 })
 		ready(time.Hour, http.StatusOK)
-		sum.Quarantined = 1
+		d.now(func() { d.sum.Quarantined = 1 })
 		ready(4*time.Minute, http.StatusOK)
 		time.Sleep(2 * time.Minute)
 		wantAnswer(t, v, "/readyz", http.StatusServiceUnavailable, `"check":"source"`, "7 records wait")
-		d.waiting = 0
+		d.now(func() { d.waiting = 0 })
 		ready(probeEvery+time.Second, http.StatusOK)
-		d.err = errors.New("connection refused")
+		d.now(func() { d.err = errors.New("connection refused") })
 		time.Sleep(2*probeEvery + time.Second)
 		wantAnswer(t, v, "/readyz", http.StatusServiceUnavailable, `"check":"source"`, "connection refused")
 	})
@@ -137,22 +163,22 @@ func TestNobodyAsks(t *testing.T) {
 		v := &Vitals{}
 		v.add(storeProbe(d))
 		time.Sleep(time.Hour)
-		if d.asked != 0 {
-			t.Errorf("asked %d times", d.asked)
+		if d.times() != 0 {
+			t.Errorf("asked %d times", d.times())
 		}
 		v.begin()
 		late := &dependency{}
 		v.add(queueProbe(late))
 		synctest.Wait()
-		if d.asked != 1 || late.asked != 1 {
-			t.Errorf("asked %d and %d times, want at once", d.asked, late.asked)
+		if d.times() != 1 || late.times() != 1 {
+			t.Errorf("asked %d and %d times, want at once", d.times(), late.times())
 		}
 		if err := v.end(); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(time.Hour)
-		if d.asked != 1 {
-			t.Errorf("asked %d times after the end", d.asked)
+		if d.times() != 1 {
+			t.Errorf("asked %d times after the end", d.times())
 		}
 	})
 }
