@@ -213,7 +213,7 @@ func TestCompressedHeadersAskForLittle(t *testing.T) {
 }
 
 // sink keeps nothing.
-type sink struct{ types map[string]bool }
+type sink struct{}
 
 func (s *sink) TTL() time.Duration                                         { return 30 * 24 * time.Hour }
 func (s *sink) PutLane(context.Context, afterhours.Hour, store.Lane) error { return nil }

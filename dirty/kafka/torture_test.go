@@ -14,6 +14,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -42,7 +43,14 @@ var codecs = map[string]kgo.CompressionCodec{
 func TestTorture(t *testing.T) {
 	t.Parallel()
 	r := newTorture(t)
-	for end := time.Now().Add(*tortureTime); time.Now().Before(end); r.step++ {
+	// Each of the rare things happens, in any order, and more often by chance.
+	rare := r.rng.Perm(len(r.rare()))
+	for begun, n := time.Now(), 0; time.Since(begun) < *tortureTime; r.step++ {
+		if n < len(rare) && time.Since(begun) > time.Duration(n+1)**tortureTime/time.Duration(len(rare)+1) {
+			r.do(r.rare()[rare[n]])
+			n++
+			continue
+		}
 		r.act()
 	}
 	r.finish()
@@ -89,6 +97,7 @@ type torture struct {
 	done     map[place]bool
 	gaps     map[int32]int // when a gap was last told, by partition
 	gapsTold int
+	audits   int
 	gone     map[afterhours.Hour]loss // by hours that were not marked again
 }
 
@@ -147,17 +156,30 @@ func (r *torture) wrote(made int, key string, partition int32, offset int64) {
 	delete(r.gone, h)
 }
 
-// act does one thing.
-func (r *torture) act() {
-	all := []struct {
-		name   string
-		weight int
-		do     func()
-	}{
+// action is something that may happen.
+type action struct {
+	name   string
+	weight int
+	do     func()
+}
+
+func (r *torture) usual() []action {
+	return []action{
 		{"mark", 20, r.mark}, {"foreign marks", 15, r.foreignMarks}, {"tombstone", 3, r.tombstone}, {"nonsense", 3, r.nonsense},
 		{"poll", 40, r.poll}, {"join", 8, r.join}, {"leave", 3, r.leave}, {"crash", 3, r.crash}, {"let it be cleaned", 6, r.rest},
-		{"delete marks", 1, r.deleteMarks}, {"add a partition", 1, r.addPartition}, {"set offsets", 1, r.setOffsets}, {"make the topic again", 1, r.makeAgain},
 	}
+}
+
+func (r *torture) rare() []action {
+	return []action{
+		{"delete marks", 1, r.deleteMarks}, {"add a partition", 1, r.addPartition}, {"set offsets", 1, r.setOffsets},
+		{"make the topic again", 1, r.makeAgain},
+	}
+}
+
+// act does one thing.
+func (r *torture) act() {
+	all := append(r.usual(), r.rare()...)
 	sum := 0
 	for _, a := range all {
 		sum += a.weight
@@ -165,11 +187,15 @@ func (r *torture) act() {
 	n := r.rng.IntN(sum)
 	for _, a := range all {
 		if n -= a.weight; n < 0 {
-			r.acts[a.name]++
-			a.do()
+			r.do(a)
 			return
 		}
 	}
+}
+
+func (r *torture) do(a action) {
+	r.acts[a.name]++
+	a.do()
 }
 
 // hours are some of those that are tortured, of which few are marked often.
@@ -341,19 +367,29 @@ func (r *torture) addPartition() {
 	})
 }
 
-// setOffsets commits offsets beyond the ends of the logs, as a mirror or a topic
-// that was made anew may do. A group with members refuses that.
+// setOffsets commits offsets beyond the ends of the logs, as somebody may who
+// mirrors a cluster. A group that has members refuses that.
 func (r *torture) setOffsets() {
-	if len(r.members) == 0 {
-		commitAt(r.T, r.q, "g", 1_000_000)
+	for len(r.members) > 0 {
+		r.leave()
+	}
+	os := kadm.Offsets{}
+	for id := range r.partitions {
+		os.AddOffset(r.topic, id, 1_000_000, -1)
+	}
+	if err := r.q.admin.CommitAllOffsets(r.Context(), named(r.q, "g"), os); err != nil {
+		r.Fatal(err)
 	}
 }
 
-// makeAgain deletes the topic, at most twice, with or without members that live on.
-// Each of these must tell, and end.
+// makeAgain deletes the topic, at most twice, with members that live on or after an
+// audit. Each member must tell when it comes to the new topic, and end.
 func (r *torture) makeAgain() {
 	if r.made > 2 {
 		return
+	}
+	if r.rng.IntN(2) == 0 {
+		r.audit()
 	}
 	for s, offset := range r.last {
 		r.gone[s.hour] = loss{place{r.made, 0, offset}, r.step} // the new topic has a partition 0
@@ -363,62 +399,76 @@ func (r *torture) makeAgain() {
 	r.members = nil
 	r.make()
 	r.mark()
-	for _, c := range members {
-		r.awaitEnd(c)
+	r.awaitEnds(members)
+}
+
+// awaitEnds polls members whose topic is gone. They say done to what they were handed
+// before, and commit, all of which must mean nothing.
+func (r *torture) awaitEnds(members []*Consumer) {
+	for end := time.Now().Add(patience); len(members) > 0; {
+		members = slices.DeleteFunc(members, r.ended)
+		if time.Now().After(end) {
+			r.Errorf("step %d: %d consumers of a topic that is gone do not tell", r.step, len(members))
+			return
+		}
 	}
 }
 
-// awaitEnd polls a member whose topic is gone. It says done to what it was handed
-// before, and commits, all of which must mean nothing.
-func (r *torture) awaitEnd(c *Consumer) {
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
+// ended polls a member once and reports whether it told that its topic is gone. One
+// that has no partition of it tells when it gets one.
+func (r *torture) ended(c *Consumer) bool {
+	ctx, cancel := context.WithTimeout(r.Context(), 200*time.Millisecond)
 	defer cancel()
-	for {
-		p, err := c.Poll(ctx)
-		for _, m := range p.Marks {
-			c.Done(m)
-		}
-		if errors.Is(err, kerr.UnknownTopicID) {
-			break
-		}
-		if err != nil {
+	p, err := c.Poll(ctx)
+	for _, m := range p.Marks {
+		c.Done(m)
+	}
+	if !errors.Is(err, kerr.UnknownTopicID) {
+		if err != nil && ctx.Err() == nil {
 			r.Errorf("step %d: a consumer of a topic that is gone: %v", r.step, err)
-			break
 		}
+		return false
 	}
 	if err := c.Close(); err != nil {
 		r.Logf("step %d: close: %v", r.step, err)
 	}
+	return true
 }
 
-// finish tears the log once more, in a way that is known, and then reads it to the
-// end: as the group, and as one that is new.
+// finish tears the log once more, in a way that is known, and has a last look.
 func (r *torture) finish() {
-	for len(r.members) > 0 {
-		r.leave()
-	}
 	r.tear()
 	r.step++
-	owed := maps.Clone(r.last)
-	fresh := r.drain("new")
-	group := r.drain("g")
-	for s, offset := range owed {
-		at := place{r.made, s.partition, offset}
-		if !fresh[at] {
-			r.Errorf("%s at %+v was not handed to a new group", s.hour, at)
-		}
-		if !r.handed[at] && !group[at] {
-			r.Errorf("%s at %+v was never handed out", s.hour, at)
-		}
-		if !r.done[at] && !group[at] {
-			r.Errorf("%s at %+v is not done and did not come again", s.hour, at)
-		}
-	}
+	r.audit()
 	for h, l := range r.gone {
 		if told, ok := r.gaps[l.partition]; !r.done[l.place] && (!ok || told < l.step) {
 			r.Errorf("%s at %+v was deleted in step %d, the last gap of its partition was told in step %d", h, l.place, l.step, told)
 		}
 	}
+}
+
+// audit reads all there is, as the group and as one that is new, and looks whether
+// they are handed what they are owed.
+func (r *torture) audit() {
+	for len(r.members) > 0 {
+		r.leave()
+	}
+	r.audits++
+	fresh := r.drain(fmt.Sprint("new", r.audits))
+	group := r.drain("g")
+	for s, offset := range r.last {
+		at := place{r.made, s.partition, offset}
+		if !fresh[at] {
+			r.Errorf("step %d: %s at %+v was not handed to a new group", r.step, s.hour, at)
+		}
+		if !r.handed[at] && !group[at] {
+			r.Errorf("step %d: %s at %+v was never handed out", r.step, s.hour, at)
+		}
+		if !r.done[at] && !group[at] {
+			r.Errorf("step %d: %s at %+v is not done and did not come again", r.step, s.hour, at)
+		}
+	}
+	maps.Copy(r.handed, group)
 }
 
 // drain returns what a drain of a group is handed.

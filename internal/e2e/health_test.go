@@ -83,6 +83,7 @@ func TestStoreThatHangs(t *testing.T) {
 	dir, topic := t.TempDir(), testenv.Topic(t, "hanging")
 	produce(t, topic, sample{`{"event_id":"a","event_type":"t","event_time":"2026-01-01T00:00:00Z"}`})
 	flags := []string{"--store", keyspace, "--data", dir, "--dirty", "kafka://" + testenv.Kafka(t) + "/" + testenv.Topic(t, "hanging")}
+	run(t, "compactor", append([]string{"status"}, flags...)...) // makes the tables
 	in := startWatched(t, "ingest", append([]string{"kafka", "--brokers", testenv.Kafka(t), "--topics", topic, "--group", topic}, flags...)...)
 	waitFor(t, func() bool { return lag(t, topic) == 0 })
 	out := startWatched(t, "compactor", append([]string{"run", "--quiet", "50ms", "--age-share", "0", "--grace", "0s"}, flags...)...)

@@ -276,6 +276,7 @@ var steps = []step{
 	{"an hour passes", func(v *run) error { v.clock.pass(time.Hour); return nil }, simulated},
 	{"four days pass", func(v *run) error { v.clock.pass(4 * 24 * time.Hour); return nil }, simulated},
 	{"raw rows expire", (*run).expire, simulated},
+	{"notes outlive the index", (*run).noteLate, simulated},
 }
 
 // meanwhile takes a few steps in any order.
@@ -372,6 +373,26 @@ func (v *run) expire() error {
 		return err
 	}
 	v.clock.pass(pick(v.r, rawTTL, 2*rawTTL) + 48*time.Hour)
+	v.delivered.expired = true
+	return nil
+}
+
+// noteLate has copies judged weeks after they came, so that their notes live on when
+// rows and index are gone.
+func (v *run) noteLate() error {
+	if err := errors.Join(v.sweep(), v.drainAll()); err != nil {
+		return err
+	}
+	again := v.world.records[:v.r.IntN(len(v.world.records))]
+	if _, err := ingest.Run(context.Background(), feed(again, -1, nil), mapping, ingest.New(v.store, v.queue, v.options())); err != nil {
+		return err
+	}
+	v.deliver(again)
+	v.clock.pass(rawTTL - 5*24*time.Hour)
+	if err := errors.Join(v.sweep(), v.drainAll()); err != nil {
+		return err
+	}
+	v.clock.pass(rawTTL + 7*24*time.Hour)
 	v.delivered.expired = true
 	return nil
 }

@@ -147,9 +147,13 @@ func (p *plan) deliveries(r *rand.Rand, drop map[int]bool) {
 	if p.expiry {
 		hours, ids = hours[:1], 2
 	}
+	spread := 1 // of steps over which the records arrive
+	if p.expiry || chance(r, 4) {
+		spread = p.length
+	}
 	for i := range 2 + r.IntN(7) {
 		h, id := pick(r, hours), fmt.Sprint("e", r.IntN(ids))
-		rec := &record{at: p.start.Time().Truncate(time.Hour), hour: h, id: id}
+		rec := &record{arrives: r.IntN(spread), at: p.start.Time().Truncate(time.Hour), hour: h, id: id}
 		at := h.Start + afterhours.Micros(id[1]-'0')*1e6
 		received := p.start - pick(r, []afterhours.Micros{0, 1e6, 3600e6, 8 * 24 * 3600e6})
 		value := 0

@@ -21,6 +21,7 @@ type topic struct {
 // record is one record of the source, and what must become of it.
 type record struct {
 	log, offset int
+	arrives     int // the step from which on it can be read
 	bytes       []byte
 	at          time.Time
 	hour        afterhours.Hour // of the event or of the quarantine event
@@ -96,8 +97,12 @@ func (s *reader) Run(ctx context.Context, put ingest.Put) error {
 func (s *reader) next() (*progress, *record) {
 	t := &s.p.world.source
 	for log := range t.logs {
-		if in := s.logs[log]; in != nil && in.position < int64(len(t.logs[log])) {
-			return in, t.logs[log][in.position]
+		in := s.logs[log]
+		if in == nil || in.position >= int64(len(t.logs[log])) {
+			continue
+		}
+		if r := t.logs[log][in.position]; r.arrives <= s.p.world.step {
+			return in, r
 		}
 	}
 	return nil, nil

@@ -145,12 +145,18 @@ func (d *driver) begin(ctx context.Context, bag []fault, hold time.Duration) []f
 	return bag
 }
 
+// undoLimit is how long a fault may last in all. A Cassandra node takes minutes to
+// start where others keep the machine busy.
+const undoLimit = 15 * time.Minute
+
 // perform does a fault and undoes it. A target that is down already, since it was
 // killed or ended by itself, is spared.
 func (d *driver) perform(ctx context.Context, f fault, hold time.Duration) {
 	begin := time.Now()
 	d.events("fault", "class", f.class, "what", f.what, "target", f.target, "hold", hold.Round(time.Millisecond).String())
-	err := f.do(context.WithoutCancel(ctx), hold)
+	undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoLimit)
+	defer cancel()
+	err := f.do(undoing, hold)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.busy, f.target)

@@ -93,7 +93,7 @@ func (w *world) close() {
 }
 
 // ringLimit is how long nodes may take to know of each other, on a busy machine.
-const ringLimit = 3 * time.Minute
+const ringLimit = 10 * time.Minute
 
 // prepareRing creates the keyspace, with a replica on every node.
 func (w *world) prepareRing(ctx context.Context) error {

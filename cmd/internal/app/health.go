@@ -114,7 +114,10 @@ func (v *Vitals) Serve(addr string, log *slog.Logger) (stop func() error, err er
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	log.Info("telling health", "url", "http://"+l.Addr().String()+"/healthz")
-	return func() error { return errors.Join(stopHealth(s, ended), v.end()) }, nil
+	return func() error {
+		defer v.end()
+		return stopHealth(s, ended)
+	}, nil
 }
 
 // stopHealth ends the answers. What went wrong with them is told, but does not

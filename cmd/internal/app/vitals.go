@@ -66,12 +66,12 @@ func (v *Vitals) look(p *probe) {
 }
 
 // end ends what begin began.
-func (v *Vitals) end() error {
+func (v *Vitals) end() {
 	v.mu.Lock()
 	v.stop()
+	v.looking = nil
 	v.mu.Unlock()
 	v.lookers.Wait()
-	return nil
 }
 
 // Compacts adds what a compactor says of itself.

@@ -61,10 +61,8 @@ type Server struct {
 	// Door is there for Kafka and for nodes of a ring.
 	Door Door
 
-	dir    string
 	proc   *keeper.Process
 	answer func(ctx context.Context) error
-	limit  time.Duration // for a start
 }
 
 // Door is a way for clients into a server that somebody can stand in. A proxy that
@@ -152,7 +150,7 @@ func (r recipe) start(ctx context.Context, name string, h home) (*Server, error)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("configure: %w", err), os.RemoveAll(dir))
 	}
-	s := &Server{Name: name, Addr: local(h.ports[0]), dir: dir, limit: r.limit}
+	s := &Server{Name: name, Addr: local(h.ports[0])}
 	switch {
 	case h.member != nil:
 		s.Addr = h.member.at(h.ports[0])
@@ -182,11 +180,9 @@ func (s *Server) await(ctx context.Context) error {
 func (s *Server) Kill() error { return s.proc.Kill() }
 
 // Restart starts the server anew, where it was and with what it had stored, and
-// waits until it answers. One that runs is killed. No other method may be called
-// meanwhile.
+// waits until it answers or ctx ends. One that runs is killed. No other method may
+// be called meanwhile.
 func (s *Server) Restart(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
-	defer cancel()
 	if err := s.proc.Restart(); err != nil {
 		return err
 	}
