@@ -23,12 +23,13 @@
 //     that a later one of its hour follows; the ledger's floor is committed, late, or
 //     by a member that does not own the log any more; an hour that waits is marked
 //     again at the end; a rebalance, a death, the loss of all marks.
-//   - compact.go, lake.go: a rewrite reads the board, the base, the index with the
+//   - compact.go, read.go, judge.go, publish.go: a rewrite reads the board, the base, the index with the
 //     notes, and row after row of several lanes at once; then it publishes on the
 //     condition of the version it read, or notes copies, or finds nothing new; it
 //     tells the board; its marks are done. Watermarks of shared lanes, with clocks
-//     that differ. Pruning. Erasure. An older object in the place of the present one,
-//     an object that is gone, a restoration and a rebuild with their new lineages.
+//     that differ; rebuilds; pruning.
+//   - operators.go: erasure, an older object in the place of the present one, an
+//     object that is gone, a restoration with its new lineage.
 //   - sweep.go: what a sweep reads, believes, marks and tells.
 //   - store.go: rows and index rows expire.
 //   - promises.go: what must hold in every state, and in those in which nothing is
@@ -59,11 +60,9 @@
 // # How it is explored
 //
 // Breadth first, so a trace is as short as any. Of a state that was visited a
-// fingerprint of 64 bits is kept, and the step that led there: 13 to 16 bytes. Three
-// reductions are made, all of them sound: a mark that log compaction may drop is
-// dropped when a member comes to it, or not at all; a rewrite that is bound to fail
-// the condition of its publish begins again at once; generations are counted only
-// in worlds in which they are compared. Each world is small, and there are many:
+// fingerprint of 64 bits is kept, and the step that led there: about 20 bytes. What
+// joins states is in reduce.go, and sound; besides, a mark that log compaction may
+// drop is dropped when a member comes to it, or not at all. Each world is small, and there are many:
 // what two faults in two hours, or three in one, would show is left to chance, which
 // is the simulation's part.
 package model

@@ -7,6 +7,7 @@ func (m *model) queue(s *state) {
 			m.poll(s, c)
 			m.postpone(s, c)
 		}
+		m.postponed(s, c)
 		if floor := m.floor(s, c); m.lateCommit && floor != s.committed && floor > 0 {
 			t := *s
 			t.committed = floor
@@ -106,26 +107,13 @@ func (m *model) done(t *state, c, h, upTo uint8) {
 	m.commit(t, c)
 }
 
-// postpone marks a waiting hour again at the end of the log; when that is durable,
-// the old mark is done (Consumer.Defer).
+// postpone marks a waiting hour again at the end of the log (Consumer.Defer).
 func (m *model) postpone(s *state, c uint8) {
 	at := &s.member[c]
-	if at.moving > 0 {
-		t, h := *s, at.moved
-		t.member[c].moving, t.member[c].moved = 0, 0
-		if m.flaw.deferredDoneFirst {
-			t.append(of(h))
-			m.can(t, "c%d marks hour %d again", c, h)
-			return
-		}
-		m.done(&t, c, h, at.moving)
-		m.can(t, "c%d has marked hour %d again, so @%d is done", c, h, at.moving-1)
-		return
-	}
-	for h, waits := range at.waits[:m.hours] {
-		h := uint8(h)
-		t := *s
-		if waits == 0 || at.work.phase != idle && at.work.hour == h || s.deferrals >= m.deferrals {
+	for i, waits := range at.waits[:m.hours] {
+		t, h := *s, uint8(i)
+		busy := at.work.phase != idle && at.work.hour == h
+		if waits == 0 || busy || at.moving > 0 || s.deferrals >= m.deferrals {
 			continue
 		}
 		t.member[c].moving, t.member[c].moved = waits, h
@@ -137,6 +125,22 @@ func (m *model) postpone(s *state, c uint8) {
 			m.can(t, "c%d lets hour %d wait, and marks it at @%d", c, h, s.end)
 		}
 	}
+}
+
+// postponed ends that: when the new mark is durable, the old one is done.
+func (m *model) postponed(s *state, c uint8) {
+	t, at := *s, &s.member[c]
+	if at.moving == 0 {
+		return
+	}
+	t.member[c].moving, t.member[c].moved = 0, 0
+	if m.flaw.deferredDoneFirst {
+		t.append(of(at.moved))
+		m.can(t, "c%d marks hour %d again", c, at.moved)
+		return
+	}
+	m.done(&t, c, at.moved, at.moving)
+	m.can(t, "c%d has marked hour %d again, so @%d is done", c, at.moved, at.moving-1)
 }
 
 // hand gives the log to a member, which begins a new reading of it: of what it knew of

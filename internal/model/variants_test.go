@@ -23,7 +23,7 @@ func TestVariants(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			r := explore(newModel(v.world.but(v.flaw)), variantLimit)
-			t.Logf("%s\n%s", r, r.story())
+			t.Logf("%s\n%s%s", r, v.world.cast(), r.story())
 			if r.violation == "" || !strings.Contains(r.violation, v.breaks) {
 				t.Errorf("broken is %q, want %q", r.violation, v.breaks)
 			}

@@ -123,7 +123,7 @@ func (m *model) next(s state, steps []step[state]) []step[state] {
 		m.compact(&s, c)
 	}
 	m.sweep(&s)
-	m.lake(&s)
+	m.operators(&s)
 	return m.steps
 }
 

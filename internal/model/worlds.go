@@ -1,6 +1,9 @@
 package model
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Worlds, each as small as shows what it is for. Writers P0 and P1, compactors c0
 // and c1, hour 0 unless there are two.
@@ -177,6 +180,20 @@ func (w world) aging() world {
 func (w world) unnoted() world {
 	w.notes = false
 	return w.named("unnoted")
+}
+
+// cast says what the rows and lanes of a trace are.
+func (w world) cast() string {
+	var b strings.Builder
+	for i, r := range w.rows {
+		l := w.lanes[r.lane]
+		kind := "own"
+		if l.shared {
+			kind = fmt.Sprintf("shared, day %d", l.day)
+		}
+		fmt.Fprintf(&b, "r%d: a row of e%d, by P%d, in lane %d (%s) of hour %d\n", i, r.event, r.writer, r.lane, kind, l.hour)
+	}
+	return b.String()
 }
 
 // String names the world and its faults.
