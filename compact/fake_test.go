@@ -258,6 +258,8 @@ type fakeQueue struct {
 	drain  bool
 	revoke []int32 // handed out by the next Poll
 	gaps   []int32 // likewise
+	told   bool    // that there are gaps
+	noted  bool    // it was polled again after that
 	slack  int64   // of Behind; 0: nothing is ever behind
 }
 
@@ -280,6 +282,8 @@ func (q *fakeQueue) Mark(_ context.Context, hours ...afterhours.Hour) error {
 func (q *fakeQueue) Poll(ctx context.Context) (dirty.Polled, error) {
 	for {
 		q.mu.Lock()
+		q.noted = q.noted || q.told
+		q.told = q.told || len(q.gaps) > 0
 		p := dirty.Polled{Marks: slices.Clone(q.log[q.read:]), Revoked: q.revoke, Gaps: q.gaps}
 		q.read, q.revoke, q.gaps = len(q.log), nil, nil
 		more := q.more

@@ -66,8 +66,8 @@ func TestGapDuringASweep(t *testing.T) {
 	}
 }
 
-// TestGapThatCannotBeRecorded: it is tried again until it works; a drain that ends
-// before says so.
+// TestGapThatCannotBeRecorded: the queue is not told that it is taken care of. A
+// daemon tries again until it works, a drain ends with an error.
 func TestGapThatCannotBeRecorded(t *testing.T) {
 	s, c := forgotten(t)
 	down := errors.New("down")
@@ -82,11 +82,17 @@ func TestGapThatCannotBeRecorded(t *testing.T) {
 	if _, err := c.Drain(t.Context(), q, Limits{}); err == nil {
 		t.Error("a drain does not tell that a gap could not be recorded")
 	}
-	v := &server{Compactor: c, gaps: true}
-	v.distrust(t.Context())
+	if q.noted {
+		t.Error("a drain that could not record a gap has polled again, which says that it is taken care of")
+	}
+
+	v := &server{Compactor: c, schedule: newSchedule(c.cfg.policy, false), gaps: make(chan struct{})}
+	if err := v.distrust(t.Context()); err != nil || v.gaps == nil {
+		t.Errorf("a daemon that cannot record a gap: %v, still to be recorded: %v", err, v.gaps != nil)
+	}
 	s.Fault = nil
-	if v.distrust(t.Context()); v.gaps || s.swept >= 0 {
-		t.Errorf("gaps %v, swept at %s; want it recorded", v.gaps, s.swept)
+	if err := v.distrust(t.Context()); err != nil || v.gaps != nil || s.swept >= 0 {
+		t.Errorf("%v, swept at %s; want it recorded", err, s.swept)
 	}
 }
 

@@ -69,9 +69,9 @@ type server struct {
 	deadline <-chan time.Time
 	stuck    map[afterhours.Hour]store.Stuck
 	sum      Summary
-	gaps     bool // the queue told of some, and the board does not know yet
-	ended    bool // no more marks will come
-	limited  bool // a limit was reached
+	gaps     chan struct{} // the queue told of some; to be closed when the board knows
+	ended    bool          // no more marks will come
+	limited  bool          // a limit was reached
 
 	started, running, giants int // rewrites begun, under way, and giants among these
 	results                  chan finished
@@ -89,6 +89,23 @@ type finished struct {
 type polled struct {
 	dirty.Polled
 	err error
+
+	// recorded is closed when the board knows of the gaps; nil if there are none. To
+	// poll again would say that they are taken care of.
+	recorded chan struct{}
+}
+
+// wait waits until the board knows of the gaps.
+func (p polled) wait(ctx context.Context) error {
+	if p.recorded == nil {
+		return nil
+	}
+	select {
+	case <-p.recorded:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule, l Limits) (Summary, error) {
@@ -113,7 +130,7 @@ func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule
 	err = v.loop(ctx, work, cancel, polls)
 	v.health.ends()
 	v.sum.Left, v.sum.Limited = int64(v.schedule.owed()), v.limited
-	return v.sum, errors.Join(err, v.deferGivenUp(work), v.lastDistrust(work))
+	return v.sum, errors.Join(err, v.deferGivenUp(work))
 }
 
 // poll hands on what the consumer brings, until it ends or the returned function
@@ -125,12 +142,16 @@ func poll(ctx context.Context, marks dirty.Consumer) (<-chan polled, func()) {
 		defer close(done)
 		for {
 			p, err := marks.Poll(ctx)
+			it := polled{Polled: p, err: err}
+			if len(p.Gaps) > 0 {
+				it.recorded = make(chan struct{})
+			}
 			select {
-			case out <- polled{p, err}:
+			case out <- it:
 			case <-ctx.Done():
 				return
 			}
-			if err != nil {
+			if err != nil || it.wait(ctx) != nil {
 				return
 			}
 		}
@@ -161,8 +182,7 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 		}
 		select {
 		case p := <-polls:
-			failure = v.polled(ctx, p)
-			v.distrust(work)
+			failure = errors.Join(v.polled(ctx, p), v.distrust(work))
 		case f := <-v.results:
 			v.finished(work, f)
 		case err := <-v.deferred:
@@ -171,7 +191,7 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 				v.cfg.Logger.Warn("waiting hours hold the committed offset back, will be tried again", "err", err)
 			}
 		case <-ticks.C:
-			v.distrust(work)
+			failure = errors.Join(failure, v.distrust(work))
 			v.deferBehind(work)
 			v.health.look(v.cfg.Now(), v.schedule, v.cfg.StallAfter, v.store.TTL())
 		case <-wake.C:
@@ -225,7 +245,9 @@ func (v *server) polled(ctx context.Context, p polled) error {
 		v.schedule.revoke(p.Revoked)
 		v.schedule.resume(v.cfg.Now())
 	}
-	v.gaps = v.gaps || len(p.Gaps) > 0
+	if p.recorded != nil {
+		v.gaps = p.recorded
+	}
 	switch {
 	case p.err == nil, ctx.Err() != nil:
 		return nil
@@ -236,23 +258,23 @@ func (v *server) polled(ctx context.Context, p polled) error {
 	return fmt.Errorf("poll marks: %w", p.err)
 }
 
-// distrust has every hour swept if the queue told of gaps.
-func (v *server) distrust(ctx context.Context) {
-	if !v.gaps {
-		return
+// distrust has every hour swept if the queue told of gaps. It is tried again until
+// it works, but for a drain, which ends with the error.
+func (v *server) distrust(ctx context.Context) error {
+	if v.gaps == nil {
+		return nil
 	}
 	if err := v.distrustMarks(ctx); err != nil {
-		v.cfg.Logger.Error("marks may be gone from the queue; to have every hour swept will be tried again", "err", err)
-		return
+		err = fmt.Errorf("marks may be gone from the queue; have every hour swept: %w", err)
+		if v.schedule.now {
+			v.gaps = nil // and not closed: the queue is to tell of them again
+			return err
+		}
+		v.cfg.Logger.Error("will be tried again", "err", err)
+		return nil
 	}
-	v.gaps = false
-}
-
-// lastDistrust is distrust at the end: nobody tries again.
-func (v *server) lastDistrust(ctx context.Context) error {
-	if v.distrust(ctx); v.gaps {
-		return errors.New("marks may be gone from the queue, and that could not be recorded: run compactor sweep --all")
-	}
+	close(v.gaps)
+	v.gaps = nil
 	return nil
 }
 

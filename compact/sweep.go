@@ -40,7 +40,8 @@ type Swept struct {
 
 // Sweep finds what marks did not tell, because they were lost with the queue or
 // by an operator: it looks at every hour that has index rows, whatever its age,
-// and marks those with rows that their partition does not have.
+// and marks those with rows that their partition does not have. What the board lacks
+// of partitions it is told, also of those whose index rows have expired.
 //
 // It is cheap. One listing of the lake says which objects are those that the
 // board describes; of these, the index alone tells that every closed lane is
@@ -131,10 +132,17 @@ func (s *sweep) run(ctx context.Context) error {
 	if err := s.readBoard(ctx); err != nil {
 		return err
 	}
+	strange := map[afterhours.Hour]struct{}{} // to the board, and without index rows
+	for h := range s.objects {
+		if !s.known[h] {
+			strange[h] = struct{}{}
+		}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(looksAtOnce)
 	err = s.store.Index(gctx, func(h afterhours.Hour, lanes []store.Lane) error {
 		s.sum.Hours++
+		delete(strange, h)
 		open := s.open(h, lanes)
 		if len(open) == 0 {
 			s.sum.Complete++
@@ -144,6 +152,11 @@ func (s *sweep) run(ctx context.Context) error {
 		g.Go(func() error { return s.look(gctx, h, lanes, open) })
 		return nil
 	})
+	if err == nil {
+		for h := range strange {
+			g.Go(func() error { return s.look(gctx, h, nil, nil) })
+		}
+	}
 	return errors.Join(err, g.Wait())
 }
 
@@ -193,6 +206,10 @@ func (s *sweep) sameObject(h afterhours.Hour) bool {
 	return described || !known && !there
 }
 
+// errWentBack says that an object is older than one that the board knows: whoever
+// rewrites the hour deals with it.
+var errWentBack = errors.New("an older partition was put back")
+
 // look reads the open ones of an hour's lanes and marks the hour if there is
 // anything new in them, or if its partition needs somebody's attention.
 func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store.Lane) error {
@@ -200,7 +217,7 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store
 	if errors.Is(err, lake.ErrConflict) {
 		return nil // published since the listing: it was marked
 	}
-	found := isStuck(err)
+	found := isStuck(err) || errors.Is(err, errWentBack)
 	if err != nil && !found {
 		return fmt.Errorf("look into %s: %w", h, err)
 	}
@@ -218,7 +235,7 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store
 	if err := s.marker.Mark(ctx, h); err != nil {
 		return fmt.Errorf("mark %s: %w", h, err)
 	}
-	s.cfg.Logger.Info("sweep found rows without a mark", "hour", h.String())
+	s.cfg.Logger.Info("sweep found an hour without a mark", "hour", h.String())
 	atomic.AddInt64(&s.sum.Marked, 1)
 	return nil
 }
@@ -248,7 +265,7 @@ func (s *sweep) settled(ctx context.Context, h afterhours.Hour, lanes []store.La
 	}
 	atomic.AddInt64(&s.sum.Footers, 1)
 	if m.Generation < known.Generation {
-		return m.Merged, nothing, nil // it went back; the rewrite deals with it
+		return nil, nothing, errWentBack
 	}
 	notes, err := s.store.Notes(ctx, h, m.Lineage)
 	if err != nil {

@@ -93,6 +93,29 @@ func TestSweepDoesNotReadCompleteHours(t *testing.T) {
 	}
 }
 
+// TestSweepTellsTheBoardOfOldPartitions: who published one may have died before it
+// told the board, or the board is new. Index rows do not live for ever.
+func TestSweepTellsTheBoardOfOldPartitions(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	c := newCompactor(t, s, l)
+	s.append(afterhours.NewSegment(), 0, events(0, 10)...)
+	rewrite(t, c)
+	known := s.partitions[testHour]
+	s.expire(testHour)
+	delete(s.lanes, testHour)
+	delete(s.partitions, testHour)
+	for _, footers := range []int64{1, 0} {
+		sum, marked := sweepOnce(t, c, false)
+		if len(marked) != 0 || sum.Hours != 0 || sum.Footers != footers {
+			t.Errorf("swept %+v, marked %v, want %d footers read and nothing marked", sum, marked, footers)
+		}
+		if now := s.partitions[testHour]; !same(now, known) {
+			t.Errorf("the board has %+v after the sweep, want %+v", now, known)
+		}
+	}
+}
+
 // TestSweepReadsRecentSharedLanes: those that got rows since two days before the
 // last sweep.
 func TestSweepReadsRecentSharedLanes(t *testing.T) {

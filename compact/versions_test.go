@@ -56,6 +56,23 @@ func TestSweepBelievesTheLastOneOnlyOfTheSameObject(t *testing.T) {
 	}
 }
 
+// TestSweepFindsThatAPartitionWentBack: also if no row can be read any more that
+// would tell.
+func TestSweepFindsThatAPartitionWentBack(t *testing.T) {
+	c, path, first := sweptLongAgo(t)
+	s := c.store.(*fakeStore)
+	s.expire(testHour)
+	delete(s.lanes, testHour)
+	overwrite(t, path, contents(t, first))
+	if _, marked := sweepOnce(t, c, false); len(marked) != 1 {
+		t.Fatalf("marked %v, want the hour", marked)
+	}
+	rewrite(t, c)
+	if _, marked := sweepOnce(t, c, false); len(marked) != 0 {
+		t.Errorf("marked %v again, want nothing", marked)
+	}
+}
+
 // brokenMarker cannot mark.
 type brokenMarker struct{}
 

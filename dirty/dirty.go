@@ -63,7 +63,8 @@ type Polled struct {
 	// Gaps are partitions that marks may have gone from which the group was never
 	// handed: it has committed nothing there, or its offset lies outside the log or
 	// in a log that is no more. What these marks said only a sweep over every hour
-	// can find. A partition is named once, and not again after a crash.
+	// can find. Who polls again has taken note: a partition is named until then, also
+	// to another member and after a crash, and not any more.
 	Gaps []int32
 }
 

@@ -32,7 +32,7 @@ var cases = []struct {
 	{"a mark made while its hour is served is not lost", markedWhileServed},
 	{"done is committed in the background", committedInBackground},
 	{"groups are independent", groupsAreIndependent},
-	{"a group is told once that it is new to the log", newToTheLog},
+	{"a group is told that it is new to the log until it has taken note", newToTheLog},
 	{"pending marks are those that are not committed", pendingMarks},
 	{"a drain of an empty log ends", drainEmpty},
 	{"a drain hands out everything that was there, then ends", drainAll},

@@ -65,12 +65,12 @@ func (c *Consumer) commit(ctx context.Context) error {
 	return nil
 }
 
-// sign says in a commit in which topic each offset lies.
+// sign says in a commit what is to be known of each offset.
 func sign(r *kmsg.OffsetCommitRequest, floors map[int32]floor) {
 	for _, t := range r.Topics {
 		for i := range t.Partitions {
 			p := &t.Partitions[i]
-			p.Metadata = new(topicMetadata + floors[p.Partition].topic)
+			p.Metadata = floors[p.Partition].metadata()
 		}
 	}
 }
@@ -81,8 +81,8 @@ func (c *Consumer) floors() map[int32]floor {
 	defer c.mu.Unlock()
 	floors := map[int32]floor{}
 	for id, p := range c.assigned {
-		if at := p.floor(); p.known && at != p.committed {
-			floors[id] = floor{true, at, p.topic}
+		if f := p.floor(); p.known && f != p.committed {
+			floors[id] = f
 		}
 	}
 	return floors
@@ -98,7 +98,7 @@ func (c *Consumer) committed(floors map[int32]floor, resp *kmsg.OffsetCommitResp
 			if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
 				failed = fmt.Errorf("partition %d: %w", r.Partition, err)
 			} else if p := c.assigned[r.Partition]; p != nil {
-				p.committed = floors[r.Partition].at
+				p.committed = floors[r.Partition]
 			}
 		}
 	}

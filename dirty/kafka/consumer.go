@@ -48,6 +48,7 @@ type Consumer struct {
 	readings int64   // of partitions, begun so far
 	revoked  []int32 // not yet told by Poll, as are gaps
 	gaps     []int32
+	told     []int32 // gaps that Poll told, until it is called again
 
 	committing sync.Mutex // held while offsets are sent, so that none overtakes another
 	unsent     bool       // the last commit failed; guarded by committing
@@ -101,6 +102,7 @@ func (q *Queue) consume(group string, o dirty.Options) (*Consumer, error) {
 
 // Poll waits for marks, as [dirty.Consumer] says.
 func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
+	c.noted()
 	for {
 		if p := (dirty.Polled{Revoked: c.takeRevoked(), Gaps: c.takeGaps()}); len(p.Revoked)+len(p.Gaps) > 0 {
 			return p, nil
@@ -153,7 +155,7 @@ func (c *Consumer) enter(p *partition, r *kgo.Record, marks []dirty.Mark) []dirt
 	if r.Offset < p.position {
 		c.log.Error("kafka log went back, reading it again", "partition", r.Partition, "from", p.position, "to", r.Offset)
 		c.readings++
-		c.gaps = append(c.gaps, r.Partition)
+		c.gapIn(r.Partition)
 		p.rewind(r.Offset, c.readings)
 	}
 	if c.drain && r.Offset >= p.end {
@@ -184,7 +186,7 @@ func (c *Consumer) fault(partition int32, err error) {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 	case errors.As(err, &loss):
 		c.log.Error("kafka lost records of a log", "partition", partition, "error", err.Error())
-		c.gaps = append(c.gaps, partition)
+		c.gapIn(partition)
 	case errors.Is(err, kerr.UnknownTopicID) && c.failed == nil:
 		c.failed = fmt.Errorf("read topic %q for group %q: it was deleted, or deleted and made again; start again, to read what there is now: %w", c.q.topic, c.group, err)
 	case errors.As(err, &session) && !denied(err):

@@ -189,12 +189,12 @@ func TestDrainReadsBeyondItsEnd(t *testing.T) {
 	record := func(offset int64) *kgo.Record { return &kgo.Record{Key: []byte(hour(0).String()), Offset: offset} }
 	got := c.enter(p, record(4), nil)
 	got = c.enter(p, record(7), got)
-	if len(got) != 1 || p.position != 8 || p.floor() != 4 {
-		t.Fatalf("handed out %v, position %d, floor %d", got, p.position, p.floor())
+	if len(got) != 1 || p.position != 8 || p.floor().at != 4 {
+		t.Fatalf("handed out %v, position %d, floor %d", got, p.position, p.floor().at)
 	}
 	p.ledger.Done(got[0])
-	if p.floor() != 5 {
-		t.Errorf("floor %d, want 5", p.floor())
+	if p.floor().at != 5 {
+		t.Errorf("floor %d, want 5", p.floor().at)
 	}
 }
 

@@ -217,9 +217,7 @@ func TestHourInTwoPartitions(t *testing.T) {
 	for n := range 10 {
 		mark(t, q, hour(n))
 	}
-	if rs, err := admin(t).UpdatePartitions(t.Context(), 4, q.topic); err != nil || rs.Error() != nil {
-		t.Fatal(err, rs.Error())
-	}
+	widen(t, q, 4)
 	// Only now, so that it knows the new partitions.
 	q, _ = open(t, q.topic, "")
 	for n := range 10 {

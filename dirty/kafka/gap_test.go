@@ -99,7 +99,7 @@ func TestOffsetOfADeletedTopic(t *testing.T) {
 		mark(t, q, hour(10+n))
 	}
 	os := kadm.Offsets{}
-	os.Add(kadm.Offset{Topic: q.topic, Partition: 0, At: 2, LeaderEpoch: -1, Metadata: topicMetadata + late[0].topic})
+	os.Add(kadm.Offset{Topic: q.topic, Partition: 0, At: 2, LeaderEpoch: -1, Metadata: *late[0].metadata()})
 	if err := q.admin.CommitAllOffsets(t.Context(), named(q, "g"), os); err != nil {
 		t.Fatal(err)
 	}
@@ -224,8 +224,8 @@ func TestLateDoneOfAnotherReading(t *testing.T) {
 		t.Errorf("gaps %v, want one", gaps)
 	}
 	c.Done(before[0])
-	if p.floor() != 3 || p.ledger.Waiting() != 1 {
-		t.Fatalf("floor %d, %d hours wait: the new mark was served by the old one", p.floor(), p.ledger.Waiting())
+	if p.floor().at != 3 || p.ledger.Waiting() != 1 {
+		t.Fatalf("floor %d, %d hours wait: the new mark was served by the old one", p.floor().at, p.ledger.Waiting())
 	}
 	c.Done(after[0])
 	if p.ledger.Waiting() != 0 {
@@ -242,9 +242,7 @@ func TestAddedPartitionsAreRead(t *testing.T) {
 	drain(t, q, "g")
 	c := join(t, q, "g", false)
 	defer closeOf(t, c)
-	if rs, err := admin(t).UpdatePartitions(t.Context(), 4, q.topic); err != nil || rs.Error() != nil {
-		t.Fatal(err, rs.Error())
-	}
+	widen(t, q, 4)
 	wide, _ := open(t, q.topic, "")
 	want := map[afterhours.Hour]bool{}
 	for n := range 20 {

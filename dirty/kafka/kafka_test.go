@@ -71,6 +71,19 @@ func admin(t *testing.T) *kadm.Client {
 	return kadm.NewClient(c)
 }
 
+// widen gives a queue's topic more partitions, and waits until the broker knows them.
+func widen(t *testing.T, q *Queue, partitions int) {
+	t.Helper()
+	rs, err := admin(t).UpdatePartitions(t.Context(), partitions, q.topic)
+	if err = errors.Join(err, rs.Error()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new partitions have leaders", func() bool {
+		d, err := q.describe(t.Context())
+		return err == nil && len(d.Partitions) == partitions && led(d)
+	})
+}
+
 // create creates a topic with settings as "name=value".
 func create(t *testing.T, topic string, partitions int32, settings ...string) {
 	t.Helper()

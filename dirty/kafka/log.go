@@ -166,11 +166,33 @@ type floor struct {
 	known bool
 	at    int64
 	topic string // the ID of the topic that it lies in, "" if that is not known
+	gap   bool   // there was one, and nobody is known to have taken note
 }
 
 // Offsets are committed by the topic's name, so one of a topic that was deleted may
 // be committed to the next of that name. What goes with it tells them apart.
-const topicMetadata = "topic="
+const (
+	topicMetadata = "topic="
+	gapMetadata   = " gap"
+)
+
+// metadata is what is committed beside the offset.
+func (f floor) metadata() *string {
+	m := topicMetadata + f.topic
+	if f.gap {
+		m += gapMetadata
+	}
+	return &m
+}
+
+func newFloor(at int64, metadata string) floor {
+	topic, ours := strings.CutPrefix(metadata, topicMetadata)
+	if !ours {
+		return floor{known: at >= 0, at: at} // an operator's, who knows what to do
+	}
+	topic, gap := strings.CutSuffix(topic, gapMetadata)
+	return floor{at >= 0, at, topic, gap}
+}
 
 // floors returns what a group has committed, by partition; of the others nothing.
 func (q *Queue) floors(ctx context.Context, group string) (map[int32]floor, error) {
@@ -180,11 +202,7 @@ func (q *Queue) floors(ctx context.Context, group string) (map[int32]floor, erro
 	}
 	floors := map[int32]floor{}
 	for p, o := range os[q.topic] {
-		topic, ours := strings.CutPrefix(o.Metadata, topicMetadata)
-		if !ours {
-			topic = "" // an operator's, who knows what to do
-		}
-		floors[p] = floor{o.At >= 0, o.At, topic}
+		floors[p] = newFloor(o.At, o.Metadata)
 	}
 	return floors, nil
 }

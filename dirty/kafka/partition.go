@@ -19,7 +19,8 @@ type partition struct {
 	start     int64  // where reading began
 	position  int64  // every record below it was handed out, or is none to hand out
 	end       int64  // of the log, when the partition was assigned
-	committed int64  // -1: what is committed must be replaced
+	committed floor  // zero: what is committed must be replaced
+	gap       bool   // there was one, and nobody is known to have taken note
 	strange   bool   // a record that is no mark was seen
 	ledger    dirty.Ledger
 
@@ -42,11 +43,13 @@ func (p *partition) pass(offset int64) {
 // marks once the log has grown beyond it, so it is replaced.
 func (p *partition) rewind(offset, reading int64) {
 	p.ledger = dirty.Ledger{}
-	p.reading, p.start, p.position, p.committed = reading, offset, offset, -1
+	p.reading, p.start, p.position, p.committed = reading, offset, offset, floor{}
 }
 
-// floor returns the offset to commit.
-func (p *partition) floor() int64 { return max(p.start, p.ledger.Floor()) }
+// floor returns what is to be committed.
+func (p *partition) floor() floor {
+	return floor{true, max(p.start, p.ledger.Floor()), p.topic, p.gap}
+}
 
 // The client calls what follows, one at a time but for startOffsets, while the
 // group is balanced.
@@ -88,12 +91,14 @@ func (c *Consumer) startOffsets(ctx context.Context, parts map[string]map[int32]
 func (c *Consumer) begin(id int32, log bounds, f floor) partition {
 	c.readings++
 	offset, why := log.resume(f)
-	p := partition{known: true, topic: log.topic, reading: c.readings, start: offset, position: offset, end: log.end, committed: offset}
+	p := partition{known: true, topic: log.topic, reading: c.readings, start: offset, position: offset, end: log.end, committed: f, gap: f.gap || why != ""}
+	if p.gap {
+		c.gaps = append(c.gaps, id)
+	}
 	if why == "" {
 		return p
 	}
-	p.committed = -1
-	c.gaps = append(c.gaps, id)
+	p.committed = floor{}
 	level := slog.LevelError
 	if !f.known {
 		level = slog.LevelDebug // a new group, or one that was away for so long that it was forgotten
@@ -110,8 +115,29 @@ func (c *Consumer) deleted(id int32, p *partition, first int64) {
 		return
 	}
 	c.log.Error("kafka marks were deleted before they were read", "partition", id, "read_up_to", p.position, "first", first)
-	c.gaps = append(c.gaps, id)
+	c.gapIn(id)
 	p.pass(first - 1)
+}
+
+// gapIn records a gap, which Poll tells. It is committed with the floor until Poll is
+// called again: if this member is gone before, the next one tells.
+func (c *Consumer) gapIn(id int32) {
+	c.gaps = append(c.gaps, id)
+	if p := c.assigned[id]; p != nil {
+		p.gap = true
+	}
+}
+
+// noted is called when Poll is called again: the gaps it told are known now.
+func (c *Consumer) noted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range c.told {
+		if p := c.assigned[id]; p != nil && !slices.Contains(c.gaps, id) {
+			p.gap = false
+		}
+	}
+	c.told = nil
 }
 
 // onRevoked commits what is done before another member starts there.
@@ -142,14 +168,23 @@ func (c *Consumer) forget(ids []int32) {
 }
 
 // takeRevoked returns the partitions that were revoked since it was last called.
-func (c *Consumer) takeRevoked() []int32 { return c.takeFrom(&c.revoked) }
-
-// takeGaps returns the partitions that gaps were found in since it was last called.
-func (c *Consumer) takeGaps() []int32 { return c.takeFrom(&c.gaps) }
-
-func (c *Consumer) takeFrom(ids *[]int32) []int32 {
+func (c *Consumer) takeRevoked() []int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return take(&c.revoked)
+}
+
+// takeGaps returns the partitions that gaps were found in since it was last called,
+// to be told.
+func (c *Consumer) takeGaps() []int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gaps := take(&c.gaps)
+	c.told = append(c.told, gaps...)
+	return gaps
+}
+
+func take(ids *[]int32) []int32 {
 	taken := *ids
 	*ids = nil
 	slices.Sort(taken)

@@ -357,14 +357,7 @@ func (r *torture) addPartition() {
 		return
 	}
 	r.partitions++
-	rs, err := admin(r.T).UpdatePartitions(r.Context(), int(r.partitions), r.topic)
-	if err = errors.Join(err, rs.Error()); err != nil {
-		r.Fatal(err)
-	}
-	eventually(r.T, "the partition has a leader", func() bool {
-		d, err := r.q.describe(r.Context())
-		return err == nil && len(d.Partitions) == int(r.partitions) && led(d)
-	})
+	widen(r.T, r.q, int(r.partitions))
 }
 
 // setOffsets commits offsets beyond the ends of the logs, as somebody may who

@@ -33,8 +33,9 @@ type Consumer struct {
 	mu        sync.Mutex // guards what follows, and is held while a floor is written
 	position  int64      // no mark below it will be handed out
 	ledger    dirty.Ledger
-	committed int64 // -1: nothing
-	gap       bool  // the group is new to this log, which Poll has not told yet
+	committed int64
+	gap       bool // the group is new to this log, of which it has not taken note
+	told      bool // Poll told of the gap
 }
 
 var _ dirty.Consumer = (*Consumer)(nil)
@@ -52,14 +53,17 @@ func (q *Queue) Consume(ctx context.Context, group string, o dirty.Options) (dir
 	if q.groups[group] {
 		return nil, fmt.Errorf("consume group %q: it has a consumer in this process", group)
 	}
-	committed, err := getOffset(q.db, groupKey(group))
+	floor, err := q.offset(groupKey(group))
 	if err != nil {
 		return nil, fmt.Errorf("consume group %q: %w", group, err)
 	}
-	floor := max(0, committed)
+	known, err := getOffset(q.db, knownKey(group))
+	if err != nil {
+		return nil, fmt.Errorf("consume group %q: %w", group, err)
+	}
 	c := &Consumer{
 		q: q, group: group, slack: cmp.Or(o.Slack, dirty.DefaultSlack), start: floor, end: math.MaxInt64,
-		ended: make(chan struct{}), position: floor, committed: committed, gap: committed < 0,
+		ended: make(chan struct{}), position: floor, committed: floor, gap: known < 0,
 	}
 	if o.Drain {
 		c.end = q.next
@@ -78,6 +82,9 @@ func (c *Consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 		return dirty.Polled{}, err
 	}
 	defer end()
+	if err := c.noted(); err != nil {
+		return dirty.Polled{}, err
+	}
 	for {
 		durable, moved := c.q.readable()
 		p, err := c.take(ctx, min(durable, c.end))
@@ -110,10 +117,24 @@ func (c *Consumer) take(ctx context.Context, end int64) (p dirty.Polled, err err
 		c.ledger.Take(m)
 		c.position = m.Offset + 1
 	}
-	if c.gap {
-		c.gap, p.Gaps = false, []int32{0}
+	if c.gap && !c.told {
+		c.told, p.Gaps = true, []int32{0}
 	}
 	return p, nil
+}
+
+// noted is called when Poll is called again: the gap that it told is known now.
+func (c *Consumer) noted() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.told || !c.gap {
+		return nil
+	}
+	if err := c.q.db.Set(knownKey(c.group), encodeOffset(0), pebble.Sync); err != nil {
+		return fmt.Errorf("take note for group %q: %w", c.group, err)
+	}
+	c.gap = false
+	return nil
 }
 
 // Done implements [dirty.Consumer].

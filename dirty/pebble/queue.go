@@ -10,6 +10,7 @@
 //	h hour     offset of the hour's last mark, the only one that is kept
 //	n          offset of the next mark, written with each mark: none is used twice
 //	g group    the group's floor
+//	k group    there if the group has taken note that the log was new to it
 //
 // Offsets are 8 bytes, big endian.
 //
@@ -45,6 +46,7 @@ var nextKey = []byte{'n'}
 func markKey(offset int64) []byte { return append([]byte{'m'}, encodeOffset(offset)...) }
 func hourKey(text string) []byte  { return append([]byte{'h'}, text...) }
 func groupKey(name string) []byte { return append([]byte{'g'}, name...) }
+func knownKey(name string) []byte { return append([]byte{'k'}, name...) }
 
 // markValue is what the log holds of a mark.
 type markValue struct {

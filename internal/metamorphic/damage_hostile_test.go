@@ -70,7 +70,7 @@ func harms(other []byte) []harm {
 		{"another hour's", replace(func([]byte) []byte { return other }), "partition says that it is of hour purchase/2026-11-20T11"},
 		{"of a newer format", replace(reseal(`"format":1`, `"format":2`)), "format 2, this build reads up to 1"},
 		{"with a member that is not known", replace(reseal(`"settled"`, `"Settled"`)), "Settled"},
-		{"with another column", replace(reseal("amount", "Amount")), "optional int64 Amount;"},
+		{"with another column", replace(reseal("amount", "Amount")), "optional int64 Amount"},
 		{"another writer's", replace(func([]byte) []byte { return foreign() }), "not written by Afterhours"},
 		{"no Parquet", replace(func([]byte) []byte { return []byte("id,time\n1,2\n") }), "it ends with"},
 		{"a directory", instead(func(path string) error { return os.Mkdir(path, 0o777) }), "no regular file: move it away"},

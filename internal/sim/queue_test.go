@@ -157,6 +157,7 @@ type consumer struct {
 	reading map[int]*reading // the logs it believes to own
 	revoked []int32          // not told yet
 	gaps    []int32          // likewise
+	told    []int32          // gaps told, until it polls again
 	joined  bool
 	left    bool
 }
@@ -286,15 +287,16 @@ func (c *consumer) Poll(ctx context.Context) (dirty.Polled, error) {
 			return len(ms) > 0 || len(c.revoked) > 0 || len(c.gaps) > 0 || ended()
 		},
 		do: func() error {
+			for _, log := range c.told {
+				c.g.known[log] = true
+			}
+			c.told = nil
 			if len(c.revoked) > 0 {
 				out.Revoked, c.revoked = c.revoked, nil
 				return nil
 			}
 			if len(c.gaps) > 0 {
-				out.Gaps, c.gaps = c.gaps, nil
-				for _, log := range out.Gaps {
-					c.g.known[log] = true
-				}
+				out.Gaps, c.told, c.gaps = c.gaps, c.gaps, nil
 				return nil
 			}
 			log, ms := next()
@@ -338,7 +340,10 @@ func (c *consumer) Defer(ctx context.Context, ms ...dirty.Mark) error {
 	if err := (queueView{c.p}).append(ctx, "defer", dirty.Again(ms)); err != nil {
 		return err
 	}
-	c.p.world.stats.count("marks deferred", len(ms))
+	w := c.p.world
+	w.mu.Lock()
+	w.stats.count("marks deferred", len(ms))
+	w.mu.Unlock()
 	for _, m := range ms {
 		c.Done(m)
 	}

@@ -45,11 +45,17 @@ func (w *witness) fault(class, what, target string, weight int, err error) fault
 	}}
 }
 
+func (w *witness) add(to *[]string, line string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	*to = append(*to, line)
+}
+
 func (w *witness) driver(every time.Duration) *driver {
 	w.busy = map[string]int{}
 	d := newDriver(rand.New(rand.NewPCG(1, 2)), every)
-	d.events = func(msg string, _ ...any) { w.events = append(w.events, msg) }
-	d.wrong = func(f string, a ...any) { w.wrong = append(w.wrong, fmt.Sprintf(f, a...)) }
+	d.events = func(msg string, _ ...any) { w.add(&w.events, msg) }
+	d.wrong = func(f string, a ...any) { w.add(&w.wrong, fmt.Sprintf(f, a...)) }
 	return d
 }
 

@@ -55,6 +55,9 @@ func parseURL(raw string) (target, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, keyspace, _ := strings.Cut(rest, "/")
+	if strings.Contains(keyspace+query, "@") { // what stands before it may be a password
+		return target{}, errors.New("open cassandra store: URL: an @ comes after a / or a ?: write these in a user or password as %2F and %3F")
+	}
 	var t target
 	if err := errors.Join(
 		t.setAuthority(authority),

@@ -42,6 +42,8 @@ func TestParseURLNamesFaults(t *testing.T) {
 		"cassandra://fe80::1/k":               {`host "fe80::1"`},
 		"cassandra://@db/k":                   {"user or password"},
 		"cassandra://u:%zz@db/k":              {"user or password"},
+		"cassandra://u:a/b@db/k":              {"%2F"},
+		"cassandra://u:a?b@db/k":              {"%3F"},
 		"cassandra://db/k?dC=x":               {`unknown parameter "dC"`, "dc, tls, ttl"},
 		"cassandra://db/k?dc=":                {"dc is empty"},
 		"cassandra://db/k?dc=a&dc=b":          {"dc is given twice"},
@@ -69,6 +71,7 @@ func FuzzParseURL(f *testing.F) {
 	f.Add("cassandra://u:secret@db:1,[::1]/k?dc=a&ttl=1h&tls=true")
 	f.Add("cassandra://u:secret@/a-b?x=%&ttl=0.5s")
 	f.Add("cassandra://:secret@db/k") // no user
+	f.Add("cassandra://u:a/:secret@db/k")
 	f.Fuzz(func(t *testing.T, raw string) {
 		got, err := parseURL(raw)
 		if err != nil {
