@@ -46,7 +46,8 @@ func (c *Compactor) Select(ctx context.Context, s Selection) ([]afterhours.Hour,
 
 // Backfill rewrites the given hours now; with rebuild, from all their raw rows.
 // What it is to do is first recorded as requests and marked, so that an hour it
-// does not come to, whatever the reason, is served by the next run or drain.
+// does not come to, whatever the reason, is served by the next run or drain. So is
+// one that failed; of one that it was killed at, the board may learn by a sweep only.
 func (c *Compactor) Backfill(ctx context.Context, q Marker, hours []afterhours.Hour, rebuild bool) (Summary, error) {
 	if err := c.request(ctx, q, hours, rebuild); err != nil {
 		return Summary{}, err
@@ -61,7 +62,13 @@ func (c *Compactor) Backfill(ctx context.Context, q Marker, hours []afterhours.H
 		}
 		g.Go(func() error {
 			// An hour once begun is finished, also when the others are called off.
-			out := c.Rewrite(context.WithoutCancel(ctx), h)
+			ctx := context.WithoutCancel(ctx)
+			out := c.Rewrite(ctx, h)
+			if out.Err != nil {
+				// Its first mark may be served by now, by somebody who read the hour
+				// before an upload of ours whose answer was lost.
+				out.Err = errors.Join(out.Err, q.Mark(ctx, h))
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			sum.add(out)

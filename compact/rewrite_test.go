@@ -347,6 +347,32 @@ func TestBackfillIsRecordedFirst(t *testing.T) {
 	wantEvents(t, l, events(0, 10))
 }
 
+// TestFailedBackfillIsMarkedAgain: what became of an upload whose answer was lost is
+// found out by whoever takes that mark, although the first one is served.
+func TestFailedBackfillIsMarkedAgain(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	c := newCompactor(t, s, l)
+	q := newFakeQueue(true)
+	s.append(afterhours.NewSegment(), 0, events(0, 10)...)
+	died := errors.New("died")
+	s.Fault = func(op string, _ afterhours.Hour) (bool, error) {
+		if op == "PutPublications" {
+			q.mu.Lock()
+			q.log = nil // somebody served the mark
+			q.mu.Unlock()
+			return false, died
+		}
+		return true, nil
+	}
+	if _, err := c.Backfill(t.Context(), q, []afterhours.Hour{testHour}, false); !errors.Is(err, died) {
+		t.Fatalf("error %v, want that the feed could not be told", err)
+	}
+	if n := q.undone(t); n != 1 {
+		t.Errorf("%d marks are left, want one", n)
+	}
+}
+
 // object returns the path of the test hour's object in a directory lake.
 func object(t *testing.T, dir string) string {
 	t.Helper()

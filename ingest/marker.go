@@ -76,7 +76,9 @@ func (m *marker) run(ctx context.Context) error {
 	}
 }
 
-// flush marks every pending hour, until it works, and acknowledges its rows.
+// flush marks every pending hour, until it works, and acknowledges its rows. Those
+// that took so long, with the mark, that nobody may be in time to merge them any
+// more are written anew.
 func (m *marker) flush(ctx context.Context) error {
 	riders := m.take()
 	if len(riders) == 0 {
@@ -88,9 +90,15 @@ func (m *marker) flush(ctx context.Context) error {
 		return err
 	}
 	m.w.counts.marked(m.w.seed, hours)
-	for _, batches := range riders {
+	now := m.w.now()
+	for h, batches := range riders {
+		k := m.w.worker(h)
 		for _, b := range batches {
-			m.w.acknowledge(b)
+			if !k.aged(b, now) {
+				m.w.acknowledge(b)
+			} else if err := k.tell(ctx, func() { k.again(b) }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

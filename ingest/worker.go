@@ -29,7 +29,7 @@ type worker struct {
 	closers   int // lanes being closed
 	trickle   *Trickle
 	renewal   afterhours.Micros // how old an index row may be
-	oldest    afterhours.Micros // how old a row may be, whose life began when it was sent
+	oldest    afterhours.Micros // how old a row may be when it is acknowledged; its life began when it was sent
 }
 
 // hour is what a worker knows of an hour in traffic.
@@ -289,7 +289,7 @@ func (k *worker) index(ctx context.Context, g *errgroup.Group, l *lane) {
 }
 
 // settle passes on the batches of a lane that the store acknowledged, if its
-// index row is too, and if their rows have at least half of their life before them. When all of them are, a retired lane may be closed, and a
+// index row is too. When all of them are, a retired lane may be closed, and a
 // shared one is no longer looked after.
 func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 	if l.indexed == 0 || l.indexing {
@@ -301,8 +301,6 @@ func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 		switch {
 		case len(b.rows) == 0:
 		case l.settled(now):
-			k.again(b)
-		case now-b.wrote > k.oldest:
 			k.again(b)
 		case l.stale(b.acked):
 			l.held = append(l.held, b)
@@ -320,9 +318,12 @@ func (k *worker) settle(ctx context.Context, g *errgroup.Group, l *lane) {
 	}
 }
 
+// aged reports whether a batch's rows have less than half of their life before them.
+func (k *worker) aged(b *batch, now afterhours.Micros) bool { return now-b.wrote > k.oldest }
+
 // again queues rows that came too late for their lane, or took so long that they
-// would expire soon, to be written anew under other numbers. Like the copies of a redelivery, the old ones do no
-// harm.
+// would expire soon, to be written anew under other numbers. Like the copies of a
+// redelivery, the old ones do no harm.
 func (k *worker) again(b *batch) {
 	h := k.hour(b.hour.Hour)
 	h.unsent++

@@ -205,12 +205,16 @@ func (w *Writer) Write(ctx context.Context, e afterhours.Event, from Record, ack
 	return nil
 }
 
-// route hands an item to the worker that its hour belongs to. Workers always
-// receive: what they hold is bounded by the budget.
+// worker returns the worker that an hour belongs to.
+func (w *Writer) worker(h afterhours.Hour) *worker {
+	return w.workers[maphash.Comparable(w.seed, h)%uint64(len(w.workers))]
+}
+
+// route hands an item to its worker. Workers always receive: what they hold is
+// bounded by the budget.
 func (w *Writer) route(ctx context.Context, it item) error {
-	n := maphash.Comparable(w.seed, it.event.Hour()) % uint64(len(w.workers))
 	select {
-	case w.workers[n].in <- it:
+	case w.worker(it.event.Hour()).in <- it:
 		return nil
 	case <-w.done:
 		return w.failed()

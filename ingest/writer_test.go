@@ -298,18 +298,21 @@ func TestIndexRowIsRenewed(t *testing.T) {
 	})
 }
 
-// A row that took half its life to be written is written anew before it is
+// A row that took half its life to be written and marked is written anew before it is
 // acknowledged: nobody could merge it in the time that is left, or it is gone
 // already. That goes for lanes of either kind.
 func TestRowsThatGrewOldAreWrittenAnew(t *testing.T) {
 	for name, c := range map[string]struct {
+		slow string
 		took time.Duration
-		e    func(i int) afterhours.Event
+		e    func(hour, i int) afterhours.Event
 		anew bool
 	}{
-		"in an own lane":             {11 * time.Minute, func(i int) afterhours.Event { return testEvent(3, i) }, true},
-		"in a shared lane":           {11 * time.Minute, func(i int) afterhours.Event { return straggler(3, i) }, true},
-		"not one that is half young": {9 * time.Minute, func(i int) afterhours.Event { return testEvent(3, i) }, false},
+		"in an own lane":             {"append", 11 * time.Minute, testEvent, true},
+		"in a shared lane":           {"append", 11 * time.Minute, straggler, true},
+		"while they are marked":      {"mark", 11 * time.Minute, testEvent, true},
+		"not one that is half young": {"append", 9 * time.Minute, testEvent, false},
+		"nor while it is marked":     {"mark", 9 * time.Minute, testEvent, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -317,13 +320,13 @@ func TestRowsThatGrewOldAreWrittenAnew(t *testing.T) {
 				f.ttl = 20 * time.Minute
 				began := time.Now()
 				f.fault = func(op string, _ afterhours.Hour) (bool, error) {
-					if op == "append" && time.Since(began) < c.took {
+					if op == c.slow && time.Since(began) < c.took {
 						return true, errFault
 					}
 					return true, nil
 				}
 				w, end := f.start(Options{Log: quiet})
-				e := c.e(0)
+				e := c.e(3, 0)
 				f.write(w, e)
 				if err := end(); err != nil {
 					t.Fatal(err)
