@@ -34,6 +34,11 @@ type part struct {
 	kept *looked // what an operator restores, or has restored
 	all  map[string]*looked
 	told []store.Publication // every publish: what the feed must have in the end
+
+	// stray is that somebody published who does not serve the hour's marks: an
+	// operator, or a compactor that does not know yet that another serves them. If it
+	// dies before it tells the board, only a sweep knows.
+	stray bool
 }
 
 // looked is a version that was read in full.
@@ -346,19 +351,36 @@ func (s *inspection) final() {
 		if s.tamper[h] {
 			continue
 		}
-		for _, t := range p.told {
-			if !hasTold(b.feed, t) {
-				s.w.violate("at rest: the feed of %s lacks %+v", h, t)
-			}
-		}
-		// Of two compactors the slower may have told the board last. Whoever rewrites
-		// the hour next, or sweeps, tells it again.
-		if k := b.partitions[h]; p.all[k.Version] == nil || k.Generation > p.now.m.Generation {
-			s.w.violate("at rest: the board of %s says %+v, but the partition is %s, %+v", h, k, p.now.v.name, p.now.m)
+		if why := p.untold(b, h); why != "" {
+			s.w.violate("at rest: %s", why)
 		}
 	}
 	if len(b.stuck) > 0 {
 		s.w.violate("at rest: hours are stuck: %v", b.stuck)
+	}
+}
+
+// untold says what the board does not know of a partition, "" if it knows all.
+func (p *part) untold(b *board, h afterhours.Hour) string {
+	for _, t := range p.told {
+		if !hasTold(b.feed, t) {
+			return fmt.Sprintf("the feed of %s lacks %+v", h, t)
+		}
+	}
+	// Of two compactors the slower may have told the board last. Whoever rewrites
+	// the hour next, or sweeps, tells it again.
+	if k := b.partitions[h]; p.all[k.Version] == nil || k.Generation > p.now.m.Generation {
+		return fmt.Sprintf("the board of %s says %+v, but the partition is %s, %+v", h, k, p.now.v.name, p.now.m)
+	}
+	return ""
+}
+
+// askSweeps has hours swept that nobody may tell the board of.
+func (s *inspection) askSweeps() {
+	for h, p := range s.parts {
+		if p.stray && p.untold(s.w.board(lakeURL), h) != "" {
+			p.stray, s.sweep[h] = false, true
+		}
 	}
 }
 

@@ -138,6 +138,9 @@ func (o *objects) Put(ctx context.Context, key string, f *os.File, base string) 
 			return lake.ErrConflict
 		}
 		name = w.replace(key, file, st.Size()).name
+		if h := hourOfKey(key); w.seen.parts[h] != nil && !o.p.serves(h) {
+			w.seen.parts[h].stray = true
+		}
 		return nil
 	}})
 	return name, err

@@ -92,23 +92,10 @@ func (w *world) ended(p *process, err error) {
 	if err == nil && p.done != nil {
 		p.done()
 	}
-	if err != nil {
-		w.askSweep(p)
-	}
 	if p.slot.now == p {
 		p.slot.now = nil
 	}
 	p.stop()
-}
-
-// askSweep has what an operator's command left behind swept: nobody else may know of
-// the uploads that it did not tell the board.
-func (w *world) askSweep(p *process) {
-	if p.slot.operator() {
-		for h := range w.seen.parts {
-			w.seen.sweep[h] = true
-		}
-	}
 }
 
 // crash ends a process at once. What it waits for ends as well, so that its
@@ -116,7 +103,6 @@ func (w *world) askSweep(p *process) {
 func (w *world) crash(p *process) {
 	p.dead = true
 	p.slot.now = nil
-	w.askSweep(p)
 	w.stats.count("crashes", 1)
 	p.stop()
 	for i := 0; i < len(w.pending); {

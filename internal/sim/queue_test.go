@@ -201,6 +201,12 @@ func (w *world) balance(g *readers) {
 	}
 }
 
+// serves reports whether marks of the hour are handed to this process and to no
+// other.
+func (p *process) serves(h afterhours.Hour) bool {
+	return p.consumer != nil && p.consumer.g.owners[p.world.queue.logOf(h)] == p.consumer
+}
+
 // give makes a member the owner of a log. The one before commits and is told,
 // unless it is cut off: then it goes on as if nothing had happened.
 func (w *world) give(g *readers, log int, to *consumer, cutOff bool) {

@@ -124,6 +124,7 @@ func (w *world) atRest() bool {
 			return false
 		}
 	}
+	w.seen.askSweeps()
 	return len(w.seen.sweep) == 0
 }
 
