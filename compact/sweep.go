@@ -132,19 +132,20 @@ func (s *sweep) run(ctx context.Context) error {
 	if err := s.readBoard(ctx); err != nil {
 		return err
 	}
-	strange := map[afterhours.Hour]struct{}{} // to the board, and without index rows
+	strange := map[afterhours.Hour]bool{} // not known to the board, and not come to yet
 	for h := range s.objects {
 		if !s.known[h] {
-			strange[h] = struct{}{}
+			strange[h] = true
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(looksAtOnce)
 	err = s.store.Index(gctx, func(h afterhours.Hour, lanes []store.Lane) error {
 		s.sum.Hours++
-		delete(strange, h)
 		open := s.open(h, lanes)
-		if len(open) == 0 {
+		look := len(open) > 0 || strange[h]
+		delete(strange, h)
+		if !look {
 			s.sum.Complete++
 			return nil
 		}

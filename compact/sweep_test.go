@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/store"
 )
 
 // sweepOnce sweeps, which must go well, and returns the hours it marked.
@@ -96,23 +97,35 @@ func TestSweepDoesNotReadCompleteHours(t *testing.T) {
 // TestSweepTellsTheBoardOfOldPartitions: who published one may have died before it
 // told the board, or the board is new. Index rows do not live for ever.
 func TestSweepTellsTheBoardOfOldPartitions(t *testing.T) {
-	s := newFakeStore()
-	l, _ := openLake(t)
-	c := newCompactor(t, s, l)
-	s.append(afterhours.NewSegment(), 0, events(0, 10)...)
-	rewrite(t, c)
-	known := s.partitions[testHour]
-	s.expire(testHour)
-	delete(s.lanes, testHour)
-	delete(s.partitions, testHour)
-	for _, footers := range []int64{1, 0} {
-		sum, marked := sweepOnce(t, c, false)
-		if len(marked) != 0 || sum.Hours != 0 || sum.Footers != footers {
-			t.Errorf("swept %+v, marked %v, want %d footers read and nothing marked", sum, marked, footers)
-		}
-		if now := s.partitions[testHour]; !same(now, known) {
-			t.Errorf("the board has %+v after the sweep, want %+v", now, known)
-		}
+	for name, age := range map[string]func(c *Compactor, s *fakeStore){
+		"rows expired": func(c *Compactor, s *fakeStore) {
+			for name, lane := range s.lanes[testHour] {
+				lane.Until = c.now() - 2*afterhours.Micros(store.Skew.Microseconds())
+				s.lanes[testHour][name] = lane
+			}
+		},
+		"index rows too": func(_ *Compactor, s *fakeStore) { delete(s.lanes, testHour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFakeStore()
+			l, _ := openLake(t)
+			c := newCompactor(t, s, l)
+			s.shared(afterhours.DayOf(c.now()), afterhours.NewSegment(), 0, events(0, 10)...)
+			rewrite(t, c)
+			known := s.partitions[testHour]
+			s.expire(testHour)
+			age(c, s)
+			delete(s.partitions, testHour)
+			for _, footers := range []int64{1, 0} {
+				sum, marked := sweepOnce(t, c, false)
+				if len(marked) != 0 || sum.Footers != footers || sum.Lanes != 0 {
+					t.Errorf("swept %+v, marked %v, want %d footers and no lane read, and nothing marked", sum, marked, footers)
+				}
+				if now := s.partitions[testHour]; !same(now, known) {
+					t.Errorf("the board has %+v after the sweep, want %+v", now, known)
+				}
+			}
+		})
 	}
 }
 

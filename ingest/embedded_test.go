@@ -148,11 +148,11 @@ func TestRunRealEvents(t *testing.T) {
 func TestRerunAfterInterruptions(t *testing.T) {
 	s, q := embedded(t)
 	lines, _ := commitLines(t)
-	for i := range 5 {
+	for i := range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
 		src := sourceFunc(func(ctx context.Context, put Put) error {
 			for n, l := range lines {
-				if n == 1000+2000*i {
+				if n == 1000+3000*i {
 					cancel()
 				}
 				if err := put(ctx, Record{Bytes: []byte(l)}, func() {}); err != nil {

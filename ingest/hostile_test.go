@@ -109,7 +109,7 @@ func heapObjects() uint64 {
 // harm nobody else: all events of the others are kept in their own hours, whatever
 // is beyond a budget is in quarantine, nothing is lost, and memory is bounded.
 func TestHostileSendersHarmNobody(t *testing.T) {
-	const each, large = 3000, 40
+	const each, large = 1000, 20
 	s, q := embedded(t)
 	before, peak := heapObjects(), uint64(0)
 	acks := make(chan struct{}, len(senders)*each+large)
@@ -197,7 +197,7 @@ func TestLargeLinesOfAFile(t *testing.T) {
 	s, q := embedded(t)
 	var text bytes.Buffer
 	large := hostile("file", 0, "purchase", hostileNow, 2<<20).Bytes
-	for n := range 20 {
+	for n := range 8 {
 		text.Write(hostile("file", n+1, "purchase", hostileNow, 10).Bytes)
 		text.WriteString("\n")
 		text.Write(large)
@@ -208,11 +208,11 @@ func TestLargeLinesOfAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	sum, err := Run(t.Context(), Files{Inputs: []string{path}}, hostileMapping, New(s, q, hostileOptions()))
-	if err != nil || sum.Written != 20 || sum.Quarantined != 20 {
+	if err != nil || sum.Written != 8 || sum.Quarantined != 8 {
 		t.Fatalf("%+v, %v", sum, err)
 	}
 	k := readAll(t, s)
-	if len(k.hours) != 20 || len(k.quarantined) != 20 {
+	if len(k.hours) != 8 || len(k.quarantined) != 8 {
 		t.Errorf("%d events and %d quarantined lines are stored", len(k.hours), len(k.quarantined))
 	}
 	for _, env := range k.quarantined {

@@ -134,7 +134,7 @@ func TestHostileLines(t *testing.T) {
 // Lines without end, plain or compressed to next to nothing, cost the memory of
 // one line that is kept, and are in quarantine with their size and hash.
 func TestEndlessLinesAreCheap(t *testing.T) {
-	const size = 96 << 20
+	const size = 48 << 20
 	zeros := func() io.Reader { return io.LimitReader(zeroReader{}, size) }
 	h := sha256.New()
 	if _, err := io.Copy(h, zeros()); err != nil {

@@ -40,6 +40,9 @@ func (w *world) described(h afterhours.Hour, x *looked) bool {
 func (w *world) busy(h afterhours.Hour) bool {
 	key := keyOf(h)
 	for _, o := range w.pending {
+		if o.kind == "columns" && o.key == h.Type {
+			return true // somebody rewrites an hour of the type
+		}
 		if o.kind != "append" && o.kind != "index" && o.kind != "close" && (strings.Contains(o.key, w.names[h]) || o.key == key) {
 			return true
 		}

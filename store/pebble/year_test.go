@@ -47,7 +47,7 @@ type written struct {
 func TestYear(t *testing.T) {
 	c, dir := newClock(), t.TempDir()
 	y := &year{T: t, clock: c, s: open(t, dir, Options{TTL: yearTTL, Now: c.Now}), dir: dir, payload: rand.NewChaCha8([32]byte{})}
-	for month := range 12 {
+	for month := range yearMonths {
 		for h := range 30 * 24 {
 			y.passHour(h)
 		}
