@@ -21,8 +21,8 @@ NAMES = ["rows", "ids", "min", "max", "sum", "bytes", "first", "last", "type", "
 
 
 def shown(values):
-    """Names the values; what readers show in types of their own becomes text."""
-    return {n: v if isinstance(v, int) and n != "hour" else str(v) for n, v in zip(NAMES, values, strict=True)}
+    """Names the values, but those of no rows; what readers show in types of their own becomes text."""
+    return {n: v if isinstance(v, int) and n != "hour" else str(v) for n, v in zip(NAMES, values, strict=True) if v is not None}
 
 
 def s3(c):
