@@ -49,7 +49,8 @@ func (d *decision) jump(t time.Duration) {
 	}
 	then := d.now() + micros(t+day/2)
 	for _, r := range d.seen.waiting {
-		if !d.seen.kept(r, then) {
+		// Another copy that came since may not be acknowledged, nor its hour marked.
+		if r.row == nil || !d.readable(r.row, then) {
 			return
 		}
 	}
