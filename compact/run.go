@@ -376,8 +376,7 @@ func (v *server) stick(ctx context.Context, h afterhours.Hour, cause error) {
 	}
 	s.Reason = cause.Error()
 	if err := v.board.PutStuck(ctx, s); err != nil {
-		v.cfg.Logger.Error("record stuck hour", "hour", h.String(), "err", err)
-		return
+		v.cfg.Logger.Error("record stuck hour", "hour", h.String(), "err", err) // it may be there all the same
 	}
 	v.stuck[h] = s
 	v.health.stick(s)

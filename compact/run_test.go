@@ -154,6 +154,28 @@ func TestStuckHour(t *testing.T) {
 	wantEvents(t, l, events(0, 20))
 }
 
+// TestStuckRecordMayBeThereAllTheSame: if the answer to its write was lost, it is
+// removed as well when the hour works again.
+func TestStuckRecordMayBeThereAllTheSame(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	v := &server{Compactor: newCompactor(t, s, l), stuck: map[afterhours.Hour]store.Stuck{}}
+	s.Fault = func(op string, _ afterhours.Hour) (bool, error) {
+		if op == "PutStuck" {
+			return true, errors.New("timed out")
+		}
+		return true, nil
+	}
+	v.stick(t.Context(), testHour, ErrVanished)
+	if len(s.stuck) != 1 {
+		t.Fatal("there is no record")
+	}
+	v.unstick(t.Context(), testHour)
+	if len(s.stuck) != 0 {
+		t.Errorf("stuck %v, want nothing", s.stuck)
+	}
+}
+
 // TestShutdownFinishesWorkUnderWay: a rewrite that began is published and its
 // mark done, although the context ended.
 func TestShutdownFinishesWorkUnderWay(t *testing.T) {

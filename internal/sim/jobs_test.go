@@ -75,7 +75,8 @@ func (a *agenda) landings() {
 }
 
 // starts are processes that can be started. Drains begin when there is something
-// to do, the operator's sweep when nothing else is left.
+// to do, but in the end leave it to the daemons, if there are any: they come and go
+// so often that no time passes. The operator's sweep is when nothing else is left.
 func (a *agenda) starts() {
 	for _, s := range a.slots {
 		var due bool
@@ -84,7 +85,7 @@ func (a *agenda) starts() {
 		case s.operator():
 			due = a.calm && len(a.seen.sweep) > 0 && a.quiet()
 		case s.drains():
-			due = a.queue.owed(group) || !a.calm && chance(a.r, 10)
+			due = a.queue.owed(group) && (!a.calm || a.plan.daemons == 0) || !a.calm && chance(a.r, 10)
 		default:
 			due = true
 		}

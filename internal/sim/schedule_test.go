@@ -124,6 +124,11 @@ func (w *world) atRest() bool {
 			return false
 		}
 	}
+	for _, o := range w.pending {
+		if !o.p.dead && o.kind != "poll" && o.kind != "fetch" {
+			return false
+		}
+	}
 	w.seen.askSweeps()
 	return len(w.seen.sweep) == 0
 }
