@@ -19,13 +19,13 @@ all: lint test
 build: ## The three commands, into bin/
 	$(GO) build -o bin/ ./cmd/...
 
-# The end-to-end tests run commands: to race-instrument their harness, with the
-# fake of Google's store in it, would cost minutes and find nothing.
-E2E      := ./internal/e2e
+# What runs commands or servers most of its time: to race-instrument its harness, with
+# the fake of Google's store in it, would cost minutes and find nothing.
+UNRACED  := e2e|metamorphic|soak|testenv
 
 test: ## The whole suite, with real Cassandra, Kafka, S3 and GCS
-	$(SERVERS) -- sh -ec '$(GO) test -race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v internal/e2e); \
-		$(GO) test -timeout $(TIMEOUT) -parallel 4 $(E2E)'
+	$(SERVERS) -- sh -ec '$(GO) test -race -p 3 -timeout $(TIMEOUT) $$($(GO) list ./... | grep -vE "/internal/($(UNRACED))$$"); \
+		$(GO) test -p 3 -timeout $(TIMEOUT) -parallel 4 $$($(GO) list ./... | grep -E "/internal/($(UNRACED))$$")'
 
 model: ## Every world of the protocol's model, with pairs of faults: many minutes, up to 4 GiB
 	$(GO) test ./internal/model -run Protocol -full -v -timeout 2h
@@ -51,7 +51,7 @@ readers: ## DuckDB, Spark and others read an hour while it is replaced; download
 	$(SERVERS) --only s3 -- $(GO) run ./internal/readers
 
 kill: ## kill -9 ten times of each command on real servers as well
-	$(SERVERS) -- $(GO) test -timeout $(TIMEOUT) -run Kill9 -v $(E2E) -kills 10
+	$(SERVERS) -- $(GO) test -timeout $(TIMEOUT) -run Kill9 -v ./internal/e2e -kills 10
 
 lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt these files:"; echo "$$out"; exit 1; }
