@@ -383,3 +383,18 @@ func events(from, to int) (out []afterhours.Event) {
 	}
 	return out
 }
+
+// runInBackground has a compactor run until the returned function is called, which
+// returns what Run ended with.
+func runInBackground(t *testing.T, c *Compactor, q *fakeQueue) (end func() error) {
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Run(ctx, q, q)
+		ended <- err
+	}()
+	return func() error {
+		stop()
+		return <-ended
+	}
+}

@@ -1,7 +1,6 @@
 package compact
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -102,22 +101,16 @@ func TestGapWakesTheSweeper(t *testing.T) {
 		s, c := forgotten(t)
 		c.cfg.Now = time.Now
 		q := newFakeQueue(false)
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() {
-			_, err := c.Run(ctx, q, q)
-			ended <- err
-		}()
+		end := runInBackground(t, c, q)
 		time.Sleep(time.Hour)
 		q.mu.Lock()
 		q.gaps = []int32{0}
 		q.mu.Unlock()
-		if err := q.Mark(ctx, afterhours.HourOf("other", 0)); err != nil { // wakes Poll
+		if err := q.Mark(t.Context(), afterhours.HourOf("other", 0)); err != nil { // wakes Poll
 			t.Fatal(err)
 		}
 		time.Sleep(2 * sweepFirst)
-		stop()
-		if err := <-ended; err != nil || s.swept <= 0 || len(q.log) != 2 {
+		if err := end(); err != nil || s.swept <= 0 || len(q.log) != 2 {
 			t.Errorf("swept at %s, marks %v, error %v; want a sweep that marks the hour", s.swept, q.log, err)
 		}
 	})

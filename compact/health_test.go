@@ -147,12 +147,7 @@ func TestRunTellsTheAge(t *testing.T) {
 		if err := q.Mark(t.Context(), afterhours.HourOf("waits", afterhours.MicrosOf(time.Now().Add(3*time.Hour)))); err != nil {
 			t.Fatal(err)
 		}
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() {
-			_, err := c.Run(ctx, q, q)
-			ended <- err
-		}()
+		end := runInBackground(t, c, q)
 		time.Sleep(119 * time.Minute)
 		if h := c.Health(); !h.Healthy || h.Waiting != 1 {
 			t.Errorf("before two hours: %+v, want green", h)
@@ -161,8 +156,7 @@ func TestRunTellsTheAge(t *testing.T) {
 		if h := c.Health(); h.Healthy || h.Hung(time.Now()) {
 			t.Errorf("after two hours: %+v, want red, but not hung", h)
 		}
-		stop()
-		if err := <-ended; err != nil {
+		if err := end(); err != nil {
 			t.Error(err)
 		}
 		if h := c.Health(); !h.Healthy || h.Hung(time.Now().Add(time.Hour)) {
@@ -188,18 +182,12 @@ func TestRunTellsItsLastError(t *testing.T) {
 		if err := q.Mark(t.Context(), e.Hour()); err != nil {
 			t.Fatal(err)
 		}
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() {
-			_, err := c.Run(ctx, q, q)
-			ended <- err
-		}()
+		end := runInBackground(t, c, q)
 		time.Sleep(c.cfg.StallAfter + time.Minute)
 		if h := c.Health(); h.Healthy || !strings.Contains(h.Reason, "last error: ") || !strings.Contains(h.Reason, "no quorum") {
 			t.Errorf("%+v, want red, with the error", h)
 		}
-		stop()
-		if err := <-ended; err != nil {
+		if err := end(); err != nil {
 			t.Error(err)
 		}
 	})
