@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -320,15 +321,17 @@ func (s *inspection) kept(r *record, until afterhours.Micros) bool {
 	if h == nil {
 		return false
 	}
-	for _, rows := range h.rows {
-		for _, x := range rows {
-			if r.is(x) && s.w.readable(x, until) {
+	// The copy that can be read longest: an older one may be of a writer that died
+	// before it could acknowledge it.
+	r.row = nil
+	for _, lane := range slices.Sorted(maps.Keys(h.rows)) {
+		for _, x := range h.rows[lane] {
+			if r.is(x) && s.w.readable(x, until) && (r.row == nil || s.w.readableUntil(x) > s.w.readableUntil(r.row)) {
 				r.row = x
-				return true
 			}
 		}
 	}
-	return false
+	return r.row != nil
 }
 
 // final is what must hold when everything has come to rest.

@@ -167,9 +167,15 @@ func sameEvent(a, b afterhours.Event) bool {
 }
 
 // readable reports whether a row can be read until the given instant.
-func (w *world) readable(r *stored, until afterhours.Micros) bool {
+func (w *world) readable(r *stored, until afterhours.Micros) bool { return w.readableUntil(r) > until }
+
+// readableUntil returns when a row, or the lane that it lies in, expires.
+func (w *world) readableUntil(r *stored) afterhours.Micros {
 	l := w.store.hour(r.hour).lanes[r.lane]
-	return r.expires > until && l != nil && l.expires > until
+	if l == nil {
+		return 0
+	}
+	return min(r.expires, l.expires)
 }
 
 func (v storeView) Lanes(ctx context.Context, h afterhours.Hour) ([]store.Lane, error) {
