@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -111,6 +112,9 @@ type sweep struct {
 	known   map[afterhours.Hour]bool // to the board: whether it describes the object that is there
 	done    map[uint64]struct{}      // hashes of what the board says is settled
 	sum     Swept
+
+	mu    sync.Mutex
+	stuck map[afterhours.Hour]bool // recorded as such, and nothing was found so far
 }
 
 // fact is what one entry of done says: every row of the hour's segment, n in
@@ -124,6 +128,9 @@ type fact struct {
 }
 
 func (s *sweep) run(ctx context.Context) error {
+	if err := s.readStuck(ctx); err != nil {
+		return err
+	}
 	err := s.lake.Hours(ctx, func(o lake.Object) error { s.objects[o.Hour] = o; return nil })
 	if err != nil {
 		return err
@@ -158,7 +165,40 @@ func (s *sweep) run(ctx context.Context) error {
 			g.Go(func() error { return s.look(gctx, h, nil, nil) })
 		}
 	}
-	return errors.Join(err, g.Wait())
+	if err := errors.Join(err, g.Wait()); err != nil {
+		return err
+	}
+	return s.clearStuck(ctx)
+}
+
+// readStuck remembers which hours are recorded as stuck.
+func (s *sweep) readStuck(ctx context.Context) error {
+	hours, err := s.board.StuckHours(ctx)
+	if err != nil {
+		return err
+	}
+	s.stuck = map[afterhours.Hour]bool{}
+	for _, k := range hours {
+		s.stuck[k.Hour] = true
+	}
+	return nil
+}
+
+// clearStuck removes the records of stuck hours that have a partition and lack
+// nothing: who recorded them has died, and another compactor has served the hour,
+// which did not know of the record. If whoever did lives, and the hour is stuck, it
+// records it again when it tries it again.
+func (s *sweep) clearStuck(ctx context.Context) error {
+	for h := range s.stuck {
+		if _, there := s.objects[h]; !there {
+			continue
+		}
+		if err := s.board.ClearStuck(ctx, h); err != nil {
+			return fmt.Errorf("clear stuck hour %s: %w", h, err)
+		}
+		s.cfg.Logger.Info("an hour that was stuck works again", "hour", h.String())
+	}
+	return nil
 }
 
 // readBoard remembers what is settled, for the partitions that are still those
@@ -233,6 +273,9 @@ func (s *sweep) look(ctx context.Context, h afterhours.Hour, lanes, open []store
 	if !found {
 		return repair()
 	}
+	s.mu.Lock()
+	delete(s.stuck, h)
+	s.mu.Unlock()
 	if err := s.marker.Mark(ctx, h); err != nil {
 		return fmt.Errorf("mark %s: %w", h, err)
 	}

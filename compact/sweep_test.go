@@ -169,6 +169,39 @@ func TestSweepMarksVanishedPartitions(t *testing.T) {
 	}
 }
 
+// TestSweepClearsStuckRecords of compactors that died, if the hours were served by
+// others since, and no more.
+func TestSweepClearsStuckRecords(t *testing.T) {
+	s := newFakeStore()
+	l, dir := openLake(t)
+	c := newCompactor(t, s, l)
+	s.append(afterhours.NewSegment(), 0, events(0, 10)...)
+	rewrite(t, c)
+	if err := s.PutStuck(t.Context(), store.Stuck{Hour: testHour, Reason: "the partition has vanished"}); err != nil {
+		t.Fatal(err)
+	}
+	s.append(afterhours.NewSegment(), 0, event(10))
+	if sweepOnce(t, c, false); len(s.stuck) != 1 {
+		t.Error("the record of an hour that lacks a row was cleared")
+	}
+	rewrite(t, c)
+	s.expire(testHour) // no lane is left that a sweep would look into
+	delete(s.lanes, testHour)
+	path := object(t, dir)
+	if err := os.Rename(path, path+"~"); err != nil {
+		t.Fatal(err)
+	}
+	if sweepOnce(t, c, false); len(s.stuck) != 1 {
+		t.Error("the record of an hour that has vanished was cleared")
+	}
+	if err := os.Rename(path+"~", path); err != nil {
+		t.Fatal(err)
+	}
+	if sweepOnce(t, c, false); len(s.stuck) != 0 {
+		t.Errorf("%v are stuck after a sweep that found nothing to do", s.stuck)
+	}
+}
+
 // TestFailedSweepIsNoSweep: the next one must not rely on it.
 func TestFailedSweepIsNoSweep(t *testing.T) {
 	for _, op := range []string{"Hours", "Lanes", "ReadRows"} {

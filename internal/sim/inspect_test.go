@@ -378,12 +378,16 @@ func (p *part) untold(b *board, h afterhours.Hour) string {
 	return ""
 }
 
-// askSweeps has hours swept that nobody may tell the board of.
+// askSweeps has hours swept that nobody may tell the board of, or of which nobody
+// may remove the record that they are stuck.
 func (s *inspection) askSweeps() {
 	for h, p := range s.parts {
 		if p.stray && p.untold(s.w.board(lakeURL), h) != "" {
 			p.stray, s.sweep[h] = false, true
 		}
+	}
+	for h := range s.w.board(lakeURL).stuck {
+		s.sweep[h] = true
 	}
 }
 
