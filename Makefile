@@ -33,7 +33,7 @@ model: ## Every world of the protocol's model, with pairs of faults: many minute
 sim: ## Fault schedules of the real code, as many as fit into SECONDS, with fresh seeds
 	$(GO) test ./internal/sim -run 'TestSim$$' -v -timeout 0 -procs 2 -seconds $(SECONDS)
 
-mutations: ## The simulation finds each mechanism that is taken out of the real code
+mutations: ## Takes mechanisms out of the real code, one at a time: does the simulation find it? docs/proofs.md says which it does not
 	$(GO) test ./internal/sim -run TestMutations -mutations -v -timeout 0
 
 metamorphic: ## The same events in many more ways than make test tries

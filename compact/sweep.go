@@ -42,7 +42,8 @@ type Swept struct {
 // Sweep finds what marks did not tell, because they were lost with the queue or
 // by an operator: it looks at every hour that has index rows, whatever its age,
 // and marks those with rows that their partition does not have. What the board lacks
-// of partitions it is told, also of those whose index rows have expired.
+// of partitions it is told, also of those whose index rows have expired. The record
+// of a stuck hour is removed if the hour has a partition and lacks nothing.
 //
 // It is cheap. One listing of the lake says which objects are those that the
 // board describes; of these, the index alone tells that every closed lane is

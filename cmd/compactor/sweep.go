@@ -23,7 +23,8 @@ func newSweep(g *app.Global) *cobra.Command {
 		Use:   "sweep",
 		Short: "Mark the hours that have rows nobody marked",
 		Long: `Look for raw rows that no partition has and no mark tells of, and mark their hours: the next run or once
-rewrites them. Marks are lost only with the queue or by an operator; after that, sweep.
+rewrites them. Marks are lost only with the queue or by an operator; after that, sweep. Hours that status
+still shows as stuck, although another compactor has put them right, are shown no more.
 
 It is cheap: of most hours, a listing of the lake and the store's index tell that they are complete, and
 nothing is read. Rows of stragglers are read as far as they came since the last sweep; with --all, all
