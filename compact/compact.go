@@ -95,7 +95,7 @@ func Defaults() Config {
 		Workers:       4,
 		Giants:        1,
 		GiantBytes:    64 << 20,
-		Memory:        512 << 20,
+		Memory:        128 << 20,
 		Retry:         time.Second,
 		MaxRetry:      10 * time.Minute,
 		StuckRetry:    time.Hour,

@@ -4,91 +4,180 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"slices"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/afterhours/afterhours"
 )
 
-// idSet is a set of event IDs as 64-bit hashes, 8 bytes each. That one of two
-// different IDs is taken for the other has a chance of 1 in 10^12 for a lookup
-// among 20 million; every rewrite has a seed of its own, so what is refused
-// wrongly passes the next time.
-type idSet struct {
-	seed   maphash.Seed
-	hashes []uint64 // sorted once complete
+// checker checks rows that are read in order: that they are in order, from one key
+// up to before the other (nil: any), and of the hour. It counts what the table of
+// blocks counts.
+type checker struct {
+	layout    *layout
+	hour      afterhours.Hour
+	from, to  []byte
+	key, last []byte
+	got       block
 }
 
-func newIDSet(seed maphash.Seed) *idSet { return &idSet{seed: seed} }
-
-func (s *idSet) add(id []byte) { s.hashes = append(s.hashes, maphash.Bytes(s.seed, id)) }
-
-func (s *idSet) sort() { slices.Sort(s.hashes) }
-
-func (s *idSet) has(id []byte) bool {
-	_, found := slices.BinarySearch(s.hashes, maphash.Bytes(s.seed, id))
-	return found
-}
-
-// unique reports whether no ID was added twice. The set is sorted.
-func (s *idSet) unique() bool {
-	for i := 1; i < len(s.hashes); i++ {
-		if s.hashes[i] == s.hashes[i-1] {
-			return false
-		}
+// row checks a row and returns its key, which the next but one overwrites.
+func (c *checker) row(r *record) ([]byte, error) {
+	c.key, c.last = c.layout.appendKey(c.last[:0], r), c.key
+	switch {
+	case c.got.Rows == 0 && c.from != nil && bytes.Compare(c.key, c.from) < 0,
+		c.got.Rows > 0 && bytes.Compare(c.last, c.key) >= 0,
+		c.to != nil && bytes.Compare(c.key, c.to) >= 0:
+		return nil, fmt.Errorf("row %d, event %q, is out of order", c.got.Rows, r.id)
+	case !c.hour.Contains(r.time):
+		return nil, fmt.Errorf("row %d, event %q, is of another hour: %s", c.got.Rows, r.id, r.time)
 	}
-	return true
+	count(&c.got.Rows, true)
+	count(&c.got.Conflicts, r.conflict)
+	count(&c.got.Late, isLate(c.hour, r))
+	return c.key, nil
 }
 
-// missing returns how many of o's IDs are not in s. Both are sorted.
-func (s *idSet) missing(o *idSet) (n int) {
-	i := 0
-	for _, h := range o.hashes {
-		for i < len(s.hashes) && s.hashes[i] < h {
-			i++
-		}
-		if i == len(s.hashes) || s.hashes[i] != h {
-			n++
-		}
+// agrees reports why the table's entry is not of the rows that were checked.
+func (c *checker) agrees(b *block) error {
+	if got := c.got; b.Rows != got.Rows || b.Late != got.Late || b.Conflicts != got.Conflicts {
+		return fmt.Errorf("%d rows, %d late and %d conflicts, but the table of blocks says %d, %d and %d",
+			got.Rows, got.Late, got.Conflicts, b.Rows, b.Late, b.Conflicts)
 	}
-	return n
+	return nil
 }
 
-// audit decodes a partition in full and compares it with its manifest: number
-// of rows, order, that IDs are unique, hours, conflicts and late rows. It returns
-// the IDs. Page checksums are compared by parquet-go on the way.
-func (p *partition) audit(seed maphash.Seed) (*idSet, error) {
-	ids := newIDSet(seed)
-	var rows, conflicts, late int64
-	var key, last []byte
-	m := p.manifest
-	err := p.rows(func(r *record) error {
-		key = p.layout.appendKey(key[:0], r)
-		if rows > 0 && bytes.Compare(last, key) >= 0 {
-			return fmt.Errorf("row %d, event %q, is out of order", rows, r.id)
+// checker returns one for the rows of block i.
+func (p *partition) checker(i int) *checker {
+	c := &checker{layout: p.layout, hour: p.manifest.Hour}
+	c.from, c.to = p.bounds(i)
+	return c
+}
+
+// audit decodes block i in full and compares it with the table.
+func (p *partition) audit(i int, visit func(*record) error) error {
+	c := p.checker(i)
+	err := p.blockRows(i, func(r *record) error {
+		if _, err := c.row(r); err != nil {
+			return err
 		}
-		key, last = last, key
-		if !m.Hour.Contains(r.time) {
-			return fmt.Errorf("row %d, event %q, is of another hour: %s", rows, r.id, r.time)
+		if err := visit(r); err != nil {
+			return stopped{err}
 		}
-		ids.add(r.id)
-		count(&rows, true)
-		count(&conflicts, r.conflict)
-		count(&late, isLate(m.Hour, r))
 		return nil
 	})
+	if err == nil {
+		err = c.agrees(&p.table.Blocks[i])
+	}
+	if err != nil {
+		return fmt.Errorf("block %d: %w", i, err)
+	}
+	return nil
+}
+
+// source reads block i, of which payloads are decoded when they are asked for, and
+// compares it with the table.
+func (p *partition) source(i int) (*source, error) {
+	s, err := p.openSource(i)
+	if err != nil {
+		return nil, fmt.Errorf("block %d: %w", i, err)
+	}
+	return s, nil
+}
+
+func (p *partition) openSource(i int) (*source, error) {
+	chunk, err := p.payloads(i)
 	if err != nil {
 		return nil, err
 	}
-	ids.sort()
-	if !ids.unique() {
-		return nil, errors.New("an event ID is there twice")
+	s := &source{}
+	if s.pages, err = readPages(chunk); err != nil {
+		return nil, err
 	}
-	if rows != m.Rows || conflicts != m.Conflicts || late != m.Late {
-		return nil, fmt.Errorf("%d rows, %d conflicts and %d late rows, but the manifest says %d, %d and %d",
-			rows, conflicts, late, m.Rows, m.Conflicts, m.Late)
+	s.decoded = make([][][]byte, len(s.pages))
+	c := p.checker(i)
+	var rows batch
+	rows.rows = make([]keyed, 0, p.table.Blocks[i].Rows)
+	err = p.heads(i, func(r *record) error {
+		key, err := c.row(r)
+		if err != nil {
+			return err
+		}
+		k := rows.add(key, r)
+		k.from, k.row = s, len(rows.rows)-1
+		return nil
+	})
+	if err == nil {
+		err = c.agrees(&p.table.Blocks[i])
 	}
-	return ids, nil
+	s.rows = rows.rows
+	if last := s.pages[len(s.pages)-1]; err == nil && last.first+last.rows != len(s.rows) {
+		err = fmt.Errorf("%d rows, but %d payloads", len(s.rows), last.first+last.rows)
+	}
+	return s, err
+}
+
+// bounds returns the keys between which a block's keys lie, nil for none.
+func (p *partition) bounds(i int) (from, to []byte) {
+	if i > 0 {
+		from = p.table.Blocks[i].From
+	}
+	if i+1 < len(p.table.Blocks) {
+		to = p.table.Blocks[i+1].From
+	}
+	return from, to
+}
+
+// auditAll decodes the whole partition and compares it with its footer. IDs must
+// be unique, and in the filters.
+func (p *partition) auditAll() error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var all idSet
+	var rows content
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range p.table.Blocks {
+		g.Go(func() error {
+			filter, err := p.filter(i)
+			if err != nil {
+				return err
+			}
+			var ids []uint64
+			var hash hasher
+			var sum content
+			err = p.audit(i, func(r *record) error {
+				sum = sum.add(hash.row(r))
+				id := hashID(r.id)
+				ids = append(ids, id)
+				if !filter.Check(id) {
+					return fmt.Errorf("event %q is not in the block's filter", r.id)
+				}
+				return nil
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			for _, id := range ids {
+				all.add(id)
+			}
+			rows = rows.add(sum)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if !all.sort().empty() {
+		return errors.New("an event ID is there twice")
+	}
+	if rows != p.content {
+		return fmt.Errorf("rows with content %s, but the manifest says %s", rows, p.content)
+	}
+	return nil
 }
 
 func count(n *int64, yes bool) {

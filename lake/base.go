@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"os"
 
 	"github.com/afterhours/afterhours"
@@ -122,7 +121,7 @@ func (b *Base) Verify() error {
 	if b.partition == nil {
 		return nil
 	}
-	if _, err := b.partition.audit(maphash.MakeSeed()); err != nil {
+	if err := b.partition.auditAll(); err != nil {
 		return fmt.Errorf("verify partition %s: %w: %w", b.Hour, ErrRefused, err)
 	}
 	return nil

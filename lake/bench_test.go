@@ -32,12 +32,21 @@ func benchRows(n int) []row {
 	return rows
 }
 
+func openBench(b *testing.B) *Lake {
+	l, err := Open(context.Background(), "file://"+b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	return l
+}
+
 // BenchmarkRebuild1M publishes an hour of a million events from memory.
 func BenchmarkRebuild1M(b *testing.B) {
 	rows := benchRows(1_000_000)
 	b.ReportAllocs()
 	for b.Loop() {
-		l := openDirTest(b)
+		l := openBench(b)
 		res, err := rewrite(l, hour, RewriteOptions{Columns: benchColumns, Rebuild: true}, rows...)
 		if err != nil {
 			b.Fatal(err)
@@ -47,33 +56,42 @@ func BenchmarkRebuild1M(b *testing.B) {
 	b.ReportMetric(1e6*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }
 
-// BenchmarkMerge1000Into1M publishes a thousand late events, a tenth of them
-// copies, of an hour that has a million.
-func BenchmarkMerge1000Into1M(b *testing.B) {
-	rows := benchRows(1_000_000)
-	l := openDirTest(b)
-	o := RewriteOptions{Columns: benchColumns}
-	if _, err := rewrite(l, hour, o, rows...); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for i := 1; b.Loop(); i++ {
-		late := rows[:1000]
-		for j := range late {
-			late[j].id.Seq = uint32(i*1_000_000 + j)
-			if j >= 100 {
-				late[j].e.ID = fmt.Sprintf("late-%d-%d", i, j)
+// BenchmarkMerge publishes late events, a tenth of them copies, of an hour that
+// has many.
+func BenchmarkMerge(b *testing.B) {
+	for name, events := range map[string]int{"1M": 1_000_000, "10M": 10_000_000} {
+		b.Run("into "+name, func(b *testing.B) {
+			rows := benchRows(events)
+			l := openBench(b)
+			o := RewriteOptions{Columns: benchColumns}
+			if _, err := rewrite(l, hour, o, rows...); err != nil {
+				b.Fatal(err)
 			}
-		}
-		if _, err := rewrite(l, hour, o, late...); err != nil {
-			b.Fatal(err)
-		}
+			seq := uint32(events)
+			for _, n := range []int{1, 10, 1000} {
+				late := rows[:n]
+				b.Run(fmt.Sprint(n), func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						for j := range late {
+							late[j].id.Seq = seq
+							if seq++; j >= n/10 {
+								late[j].e.ID = fmt.Sprintf("late-%d", seq)
+							}
+						}
+						if _, err := rewrite(l, hour, o, late...); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		})
 	}
 }
 
 // BenchmarkVerify1M decodes an hour of a million events in full.
 func BenchmarkVerify1M(b *testing.B) {
-	l := openDirTest(b)
+	l := openBench(b)
 	if _, err := rewrite(l, hour, RewriteOptions{Columns: benchColumns}, benchRows(1_000_000)...); err != nil {
 		b.Fatal(err)
 	}

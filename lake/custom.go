@@ -45,7 +45,7 @@ type Stored struct {
 // returns: it names the lake. There is nothing for [Lake.Prove] to try: that o
 // honours conditions is the caller's to know.
 func New(url string, o Objects, opt Options) *Lake {
-	return &Lake{url: url, objects: custom{o}, opt: opt.withDefaults()}
+	return &Lake{url: url, objects: custom{o}, opt: opt.withDefaults(), builders: newBuilders()}
 }
 
 func (o Options) withDefaults() Options {
@@ -57,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.BlockRows <= 0 {
+		o.BlockRows = defaultBlockRows
 	}
 	return o
 }

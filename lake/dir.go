@@ -145,20 +145,28 @@ func (d *dir) put(ctx context.Context, key string, f *os.File, base *object) (ve
 	if err := makeDirs(d.root, filepath.Dir(target)); err != nil {
 		return "", fmt.Errorf("make directory: %w", err)
 	}
-	// The lock is held for the comparison and the rename only.
-	unlock, err := d.lock()
-	if err != nil {
+	if err := d.replace(target, f, base); err != nil {
 		return "", err
-	}
-	defer unlock()
-	if err := unchanged(target, base); err != nil {
-		return "", err
-	}
-	if err := os.Rename(f.Name(), target); err != nil {
-		return "", fmt.Errorf("publish: %w", err)
 	}
 	// A crash before this leaves the old partition or the new one.
 	return dirVersion(st), syncDir(filepath.Dir(target))
+}
+
+// replace renames the file, if its target is still the base. The lock is held for
+// that only, not while anything is synced.
+func (d *dir) replace(target string, f *os.File, base *object) error {
+	unlock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := unchanged(target, base); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), target); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	return nil
 }
 
 // unchanged returns ErrConflict unless the file is the one that base has open.

@@ -18,18 +18,27 @@
 // carries a [Manifest]. The same events give the same rows in the same order,
 // in however many rewrites they came.
 //
-// Right before the footer stands a seal, where readers of Parquet do not look: the
-// SHA-256 of all that is before it, and of the footer. No bit of a partition can
-// change without being found, and nothing of one that has changed is parsed.
-//
 // A declared column's value is a function of the payload alone: see
 // internal/jsonfield. A payload that is not one strict JSON object has none.
+//
+// # Blocks
+//
+// A partition is a sequence of blocks of up to 32,768 rows or 16 MiB, and a quarter
+// more. A block is a row group, with the payloads last, and the Bloom filter of its
+// event IDs. The footer has a table of blocks: which keys they divide the order at,
+// what they count, and a CRC-64/NVME of each part. Right before the footer, where
+// readers of Parquet do not look, stands a seal, the SHA-256 of the footer. No bit of
+// a partition can change without being found, and nothing of one that has changed
+// is parsed.
 //
 // # Rewriting
 //
 // [Lake.Base] reads what there is, [Lake.Rewrite] takes new rows, and
-// [Rewrite.Publish] merges them, writes a temporary file, decodes it to verify
-// it, and uploads it under the condition that the object is still the base.
+// [Rewrite.Publish] merges them, writes a temporary file, and uploads it under the
+// condition that the object is still the base. Blocks that no row leaves or enters
+// are copied; of others the pages of payloads that none does. What is new is
+// decoded and compared with what it was made of before the upload, what was copied
+// is compared by its checksums, and every row is accounted for.
 // Whoever loses gets [ErrConflict] and starts again from Base: nothing is ever
 // written over a version that was not read. If the process dies at any point,
 // the lake has either the old partition or the new one.
@@ -57,6 +66,6 @@
 // # Limits
 //
 // Tested up to about 4 GiB or 20 million rows a partition. A rewrite holds its
-// memory budget, about 20 bytes for every row of the partition, and one row
-// group. Temporary files take up to three times the partition.
+// memory budget, 8 to 10 bytes for every row added, and for every processor a few
+// blocks. Temporary files take up to the raw rows added and twice the partition.
 package lake

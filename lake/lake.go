@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -32,6 +33,10 @@ type Options struct {
 	TempDir string           // for downloads and sorting; the system's if empty
 	Logger  *slog.Logger     // slog.Default() if nil
 	Now     func() time.Time // time.Now if nil; for the history of publishes
+
+	// BlockRows is how many rows a row group has at most, save for the quarter that
+	// it may grow; 32,768 if 0. A late event costs the writing of one row group.
+	BlockRows int
 }
 
 // Lake is where partitions are published. It is safe for concurrent use, also
@@ -40,6 +45,8 @@ type Lake struct {
 	url     string
 	objects objects
 	opt     Options
+
+	builders chan struct{} // a token for each block that is being made
 }
 
 // Open opens a lake by its URL: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or
@@ -52,7 +59,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lake: %w", err)
 	}
-	l := &Lake{opt: o}
+	l := &Lake{opt: o, builders: newBuilders()}
 	switch u.Scheme {
 	case "s3", "gs":
 		l.url, l.objects, err = openBucket(ctx, u, o.TempDir)
@@ -66,6 +73,10 @@ func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
 	}
 	return l, nil
 }
+
+// newBuilders bounds how many blocks of all rewrites are made at once: each takes
+// a processor, and a few times blockBytes of memory.
+func newBuilders() chan struct{} { return make(chan struct{}, runtime.GOMAXPROCS(0)) }
 
 // URL names the lake: the same for every way to write its URL, and without
 // secrets.

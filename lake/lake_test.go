@@ -16,7 +16,7 @@ var hour, _ = afterhours.ParseHour("purchase/2026-11-20T10")
 
 func openTest(tb testing.TB, url string) *Lake {
 	tb.Helper()
-	l, err := Open(context.Background(), url, Options{TempDir: tb.TempDir(), Now: func() time.Time { return time.Unix(1_800_000_000, 0) }})
+	l, err := Open(context.Background(), url, Options{TempDir: tb.TempDir(), BlockRows: 100, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -6,8 +6,10 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/internal/jsonfield"
@@ -21,6 +23,8 @@ const (
 	colReceived
 	colPayload
 	colDeclared
+
+	headDeclared = colPayload // in a head, which has no payload
 )
 
 // userColumn is what a partition is sorted by first, if it is declared.
@@ -63,38 +67,106 @@ func (r *record) copies(eventType string) afterhours.Copies {
 }
 
 // layout is what the declared columns make of a partition: its schema, and how
-// rows get their cells and their place in the order.
+// rows get their cells and their place in the order. It is shared by all partitions
+// that have these columns, and safe for concurrent use.
 type layout struct {
 	columns []afterhours.Column
 	user    int // index of the user column, or -1
-	fields  *jsonfield.Extractor
-	values  []jsonfield.Value // of the record at hand
+	paths   []jsonfield.Path
 	schema  *parquet.Schema
+	heads   *parquet.Schema // without the payload
+
+	template   func() (*format.FileMetaData, error) // of a file without rows
+	encoders   sync.Pool                            // of *encoder
+	extractors sync.Pool                            // of *extractor
+}
+
+// layouts are the layouts by the text of their columns. There are as many as
+// declarations; what they hold is costly to make for a partition of a few rows.
+var layouts sync.Map
+
+func layoutOf(cols []afterhours.Column) (*layout, error) {
+	var key []byte
+	for _, c := range cols {
+		key = append(append(key, c.String()...), '\n')
+	}
+	if l, ok := layouts.Load(string(key)); ok {
+		return l.(*layout), nil
+	}
+	l, err := newLayout(slices.Clone(cols))
+	if err != nil {
+		return nil, err
+	}
+	known, _ := layouts.LoadOrStore(string(key), l)
+	return known.(*layout), nil
 }
 
 func newLayout(cols []afterhours.Column) (*layout, error) {
-	l := &layout{columns: cols, user: slices.IndexFunc(cols, isUser), values: make([]jsonfield.Value, len(cols))}
-	paths := make([]jsonfield.Path, len(cols))
+	l := &layout{columns: cols, user: slices.IndexFunc(cols, isUser), paths: make([]jsonfield.Path, len(cols))}
 	for i, c := range cols {
 		var err error
-		if paths[i], err = jsonfield.ParsePath(c.Field); err != nil {
+		if l.paths[i], err = jsonfield.ParsePath(c.Field); err != nil {
 			return nil, err
 		}
 	}
-	l.fields = jsonfield.New(paths...)
-	l.schema = parquet.NewSchema("event", newGroup(cols))
+	l.schema = parquet.NewSchema("event", newGroup(cols, true))
+	l.heads = parquet.NewSchema("event", newGroup(cols, false))
+	l.template = sync.OnceValues(l.empty)
+	l.encoders.New = func() any { return newEncoder(l) }
+	l.extractors.New = func() any { return &extractor{jsonfield.New(l.paths...), make([]jsonfield.Value, len(cols))} }
 	return l, nil
+}
+
+// extractor takes the declared columns out of payloads, one at a time.
+type extractor struct {
+	fields *jsonfield.Extractor
+	values []jsonfield.Value
+}
+
+// empty returns the footer that parquet-go gives a file without rows.
+func (l *layout) empty() (meta *format.FileMetaData, err error) {
+	defer guard(&err)
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[any](&b, l.schema, parquet.CreatedBy("Afterhours", "1", ""))
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	n, err := footerSize(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil {
+		return nil, err
+	}
+	meta = &format.FileMetaData{}
+	return meta, decodeThrift(b.Bytes()[b.Len()-int(n):b.Len()-footerEnd], meta)
+}
+
+// footer returns the footer of a file with these row groups.
+func (l *layout) footer(groups []format.RowGroup) (*format.FileMetaData, error) {
+	template, err := l.template()
+	if err != nil {
+		return nil, err
+	}
+	meta := *template
+	meta.RowGroups = groups
+	for i := range groups {
+		meta.NumRows += groups[i].NumRows
+	}
+	return &meta, nil
 }
 
 // extract sets the record's cells from its payload. A payload that is not one
 // strict JSON object has no values.
 func (l *layout) extract(r *record) {
 	r.cells = append(r.cells[:0], make([]cell, len(l.columns))...)
-	if len(l.columns) == 0 || l.fields.Extract(r.payload, l.values) != nil {
+	if len(l.columns) == 0 {
+		return
+	}
+	x := l.extractors.Get().(*extractor)
+	defer l.extractors.Put(x)
+	if x.fields.Extract(r.payload, x.values) != nil {
 		return
 	}
 	for i, c := range l.columns {
-		r.cells[i] = convert(c.Type, l.values[i])
+		r.cells[i] = convert(c.Type, x.values[i])
 	}
 }
 
@@ -185,7 +257,7 @@ func (f *field) Name() string { return f.name }
 // Value is what parquet-go calls to write Go structs, which the lake does not.
 func (f *field) Value(base reflect.Value) reflect.Value { return base.FieldByName(f.name) }
 
-func newGroup(cols []afterhours.Column) *group {
+func newGroup(cols []afterhours.Column, payload bool) *group {
 	g := &group{Group: parquet.Group{}}
 	add := func(name string, n parquet.Node) {
 		g.fields = append(g.fields, &field{n, name})
@@ -196,7 +268,9 @@ func newGroup(cols []afterhours.Column) *group {
 	add("event_id", text)
 	add("event_time", micros)
 	add("received_at", micros)
-	add("payload", text)
+	if payload {
+		add("payload", text)
+	}
 	for _, c := range cols {
 		add(c.Name, parquet.Optional(nodeOf(c.Type)))
 	}
@@ -222,10 +296,11 @@ func nodeOf(t afterhours.ColumnType) parquet.Node {
 }
 
 // sorting is the order as Parquet's metadata says it.
-func (l *layout) sorting() []parquet.SortingColumn {
-	var s []parquet.SortingColumn
+func (l *layout) sorting() []format.SortingColumn {
+	var s []format.SortingColumn
 	for _, name := range sortOf(l.columns) {
-		s = append(s, parquet.NullsFirst(parquet.Ascending(name)))
+		i := slices.IndexFunc(l.schema.Fields(), func(f parquet.Field) bool { return f.Name() == name })
+		s = append(s, format.SortingColumn{ColumnIdx: int32(i), NullsFirst: true})
 	}
 	return s
 }
@@ -256,7 +331,7 @@ func cellOf(t afterhours.ColumnType, v parquet.Value) cell {
 	}
 	switch t {
 	case afterhours.String:
-		return cell{set: true, bytes: v.ByteArray()}
+		return cell{set: true, bytes: notNil(v.ByteArray())}
 	case afterhours.Double:
 		return cell{set: true, bits: int64(math.Float64bits(v.Double()))}
 	case afterhours.Boolean:
@@ -268,4 +343,12 @@ func cellOf(t afterhours.ColumnType, v parquet.Value) cell {
 	default:
 		return cell{set: true, bits: v.Int64()}
 	}
+}
+
+// notNil makes of an empty string what tells it from a number.
+func notNil(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }

@@ -17,8 +17,8 @@ import (
 const manifestKey = "afterhours.manifest"
 
 const (
-	// format is the partition format this build writes, and the newest it reads.
-	format = 1
+	// partitionFormat is the partition format this build writes, and the newest it reads.
+	partitionFormat = 1
 
 	// historyLength is how many publishes a manifest remembers.
 	historyLength = 16
@@ -44,6 +44,12 @@ type Manifest struct {
 
 	Conflicts int64 // rows whose copies came with differing payloads
 	Late      int64 // rows received after their hour had ended
+
+	// Content is the same for the same rows, in 32 hexadecimal digits: the sum of
+	// 128-bit hashes (XXH3) of all columns of each row. So two partitions can be
+	// compared by their manifests. It is no defence against somebody who chooses
+	// rows to collide.
+	Content string
 
 	Columns []afterhours.Column // the declared columns, in order of name
 	Sort    []string            // what the rows are sorted by, ascending, nulls first
@@ -78,6 +84,7 @@ type wire struct {
 	Erased     int64     `json:"erased"`
 	Conflicts  int64     `json:"conflicts"`
 	Late       int64     `json:"late"`
+	Content    content   `json:"content"`
 	Columns    []string  `json:"columns"`
 	Sort       []string  `json:"sort"`
 	Merged     string    `json:"merged"`
@@ -92,9 +99,13 @@ func (m *Manifest) encode() (string, error) {
 	if err := m.validate(); err != nil {
 		return "", fmt.Errorf("encode manifest: %w", err)
 	}
+	var sum content
+	if err := sum.UnmarshalText([]byte(m.Content)); err != nil {
+		return "", fmt.Errorf("encode manifest: content %q: %w", m.Content, err)
+	}
 	w := wire{
 		Format: m.Format, Hour: m.Hour.String(), Lineage: m.Lineage, Generation: m.Generation,
-		Rows: m.Rows, Seen: m.Seen, Duplicates: m.Duplicates, Erased: m.Erased, Conflicts: m.Conflicts, Late: m.Late,
+		Rows: m.Rows, Seen: m.Seen, Duplicates: m.Duplicates, Erased: m.Erased, Conflicts: m.Conflicts, Late: m.Late, Content: sum,
 		Sort: m.Sort, Merged: formatMerged(m.Merged, m.Origins), Pruned: m.Pruned, Settled: m.Settled.String(),
 		ErasedIDs: m.ErasedIDs, History: m.History,
 	}
@@ -117,8 +128,8 @@ func decodeManifest(text string) (*Manifest, error) {
 	if err := json.Unmarshal([]byte(text), &head); err != nil {
 		return nil, fmt.Errorf("decode manifest: %w", err)
 	}
-	if head.Format != format {
-		return nil, fmt.Errorf("partition has format %d, this build reads up to %d: use a newer build", head.Format, format)
+	if head.Format != partitionFormat {
+		return nil, fmt.Errorf("partition has format %d, this build reads up to %d: use a newer build", head.Format, partitionFormat)
 	}
 	var w wire
 	if err := json.Unmarshal([]byte(text), &w, json.RejectUnknownMembers(true)); err != nil {
@@ -126,7 +137,7 @@ func decodeManifest(text string) (*Manifest, error) {
 	}
 	m := &Manifest{
 		Format: w.Format, Lineage: w.Lineage, Generation: w.Generation,
-		Rows: w.Rows, Seen: w.Seen, Duplicates: w.Duplicates, Erased: w.Erased, Conflicts: w.Conflicts, Late: w.Late,
+		Rows: w.Rows, Seen: w.Seen, Duplicates: w.Duplicates, Erased: w.Erased, Conflicts: w.Conflicts, Late: w.Late, Content: w.Content.String(),
 		Sort: w.Sort, Pruned: w.Pruned, ErasedIDs: w.ErasedIDs, History: w.History,
 	}
 	err := m.parse(w)
@@ -233,7 +244,7 @@ func validateColumns(cols []afterhours.Column) error {
 // counted, of a new lineage.
 func newManifest(h afterhours.Hour, cols []afterhours.Column) *Manifest {
 	return &Manifest{
-		Format: format, Hour: h, Lineage: newLineage(), Generation: 1, Columns: cols, Sort: sortOf(cols),
+		Format: partitionFormat, Hour: h, Lineage: newLineage(), Generation: 1, Content: content{}.String(), Columns: cols, Sort: sortOf(cols),
 		Merged: afterhours.RowSet{}, Origins: map[afterhours.Segment]afterhours.Origin{},
 	}
 }

@@ -283,7 +283,10 @@ func TestFileIsConservativeParquet(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	file := b.partition.file
+	file, err := parquet.OpenFile(b.partition.reader, b.partition.size)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var names []string
 	for _, c := range file.Schema().Fields() {
 		names = append(names, c.Name())
@@ -315,8 +318,10 @@ func TestFileIsConservativeParquet(t *testing.T) {
 		t.Errorf("schema %s", s)
 	}
 	for _, g := range file.RowGroups() {
-		for _, c := range g.ColumnChunks() {
-			checkPageIndex(t, c)
+		for i, c := range g.ColumnChunks() {
+			if i != colPayload { // has no bounds, which no reader has a use for
+				checkPageIndex(t, c)
+			}
 		}
 	}
 }

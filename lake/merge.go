@@ -2,13 +2,13 @@ package lake
 
 import (
 	"bufio"
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/afterhours/afterhours"
 )
@@ -16,92 +16,79 @@ import (
 // merge is a publish at work, from the rows added to a verified file.
 //
 // Rows of the base that may be copies of added ones are taken out and go through
-// the same sorting by ID as these. What is left of the base is in order already,
-// and is merged with the rest while it is read. If the order or the columns are
-// others than the base's, all its rows are taken out.
+// the same sorting by ID as these. The rest of the base stays where it is: a block
+// that no row leaves or enters is copied, the others are made anew. If the order
+// or the columns are others than the base's, all its rows are taken out.
+//
+// Every step is accounted for. By sums of hashes, of IDs or of whole rows: what went
+// into a sorter came out of it, and what left the base was taken or erased. Row by
+// row: what a new block holds, decoded again, is what it was made of. Bytes that are
+// copied, of blocks or of pages of payloads, are compared by their checksums.
 type merge struct {
 	*Rewrite
 	ctx      context.Context
 	manifest *Manifest // the new one; its counts grow
 
-	baseIDs    *idSet // of all rows of the base
-	duplicates int64  // dropped in this publish
-	idle       int64  // of these, rows added that left a row of the base as it is
-	goneBase   int64  // rows of the base dropped as erased
-	goneNew    int64  // rows added dropped as erased
+	duplicates int64 // dropped in this publish
+	idle       int64 // of these, rows added that left a row of the base as it is
 
-	out *partitionWriter
+	byID      *sorter           // rows that may have copies: added, and of the base
+	repeated  *idSet            // of the rows added, those that may have copies
+	separated content           // of the rows added that went into byID
+	leaving   map[int][]leaving // rows of the base that do not stay, by block and in order
+	taken     content           // of those that went into byID
+	sortedIn  content           // of the IDs that went into it
+	sorted    content           // of those that came out of it
+	survivors content           // of the rows that did
+	placed    content           // of the rows that were given a place in a block
+	places    int64             // how many these are
+
+	mu      sync.Mutex
+	dropped content // of the rows that left their block, taken and erased
+	erasure content // of the erased ones among them
 }
 
 // sortRows returns, in the order of the partition, the survivors of all rows
 // that do not stay where the base has them.
 func (m *merge) sortRows() (stream, error) {
-	m.newIDs.sort()
-	m.baseIDs = newIDSet(m.seed)
+	if err := m.rows.finish(); err != nil {
+		return nil, err
+	}
+	m.repeated = m.ids.sort()
+	m.leaving = map[int][]leaving{}
+	m.byID = m.sorter()
 	if err := m.takeFromBase(); err != nil {
 		return nil, err
 	}
-	return m.dedup()
+	m.repeated.sort()
+	rows, err := m.rows.sorted()
+	if err != nil || m.repeated.empty() && len(m.manifest.ErasedIDs) == 0 {
+		return rows, err
+	}
+	if err := m.separate(); err != nil {
+		return nil, err
+	}
+	folded, err := m.dedup()
+	if err != nil {
+		return nil, err
+	}
+	if m.sorted != m.sortedIn {
+		return nil, errors.New("the IDs of rows before and after sorting differ: the temporary file is damaged")
+	}
+	return newBoth(without{m, rows}, folded), nil
 }
 
-// writeFile writes the new partition.
-func (m *merge) writeFile(f *os.File, rest stream) (err error) {
-	buffer := bufio.NewWriterSize(f, 64<<10)
-	if m.out, err = newPartitionWriter(buffer, m.layout); err != nil {
-		return err
-	}
-	if err := m.write(rest); err != nil {
-		return err
-	}
-	if err := m.balance(); err != nil {
-		return err
-	}
-	if err := m.out.close(m.manifest); err != nil {
-		return fmt.Errorf("write partition: %w", err)
-	}
-	if err := buffer.Flush(); err != nil {
-		return fmt.Errorf("write partition: %w", err)
-	}
-	return nil
+// sorter returns a sorter for some of the rows.
+func (m *merge) sorter() *sorter {
+	s := &sorter{limit: m.opt.Memory / 4, create: m.temp}
+	m.sorters = append(m.sorters, s)
+	return s
 }
 
-// streams reports whether what the base holds can be merged while it is read.
+// streams reports whether what the base holds can stay where it is.
 func (m *merge) streams() bool {
 	b := m.base.Manifest
 	return b != nil && !m.opt.Rebuild && slices.Equal(b.Columns, m.opt.Columns) && slices.Equal(b.Sort, m.manifest.Sort)
-}
-
-// takeFromBase puts the rows of the base that cannot stay in their place among
-// the rows to sort.
-func (m *merge) takeFromBase() error {
-	p := m.base.partition
-	if p == nil || m.opt.Discard {
-		return nil
-	}
-	touched := map[int]bool{} // row groups
-	all := !m.streams() && !m.opt.Rebuild
-	err := p.ids(func(group int, id []byte) error {
-		m.baseIDs.add(id)
-		switch {
-		case m.opt.Rebuild:
-			if m.erased(id) {
-				m.goneBase++
-			}
-		case all || m.newIDs.has(id):
-			touched[group] = true
-		}
-		return m.interrupted(len(m.baseIDs.hashes))
-	})
-	if err != nil {
-		return refuse(err)
-	}
-	m.baseIDs.sort()
-	return refuse(p.read(func(g int) bool { return touched[g] }, func(r *record) error {
-		if all || m.newIDs.has(r.id) {
-			return m.sortByID(r, fromBase)
-		}
-		return nil
-	}))
 }
 
 // interrupted returns the context's error every now and then.
@@ -121,87 +108,71 @@ func (m *merge) erased(id []byte) bool {
 	return yes
 }
 
-// write writes what is left of the base merged with the rest.
-func (m *merge) write(rest stream) error {
-	head := &survivors{in: rest, columns: len(m.layout.columns)}
-	if err := head.next(); err != nil {
+// writeFile writes the new partition.
+func (m *merge) writeFile(out *os.File, rest stream) error {
+	buffer := bufio.NewWriterSize(out, 64<<10)
+	f, err := newPartitionFile(buffer, m.layout)
+	if err != nil {
+		return fmt.Errorf("write partition: %w", err)
+	}
+	if err := m.writeBlocks(f, rest); err != nil {
 		return err
 	}
-	if m.streams() {
-		var key []byte
-		err := m.base.partition.rows(func(r *record) error {
-			if m.newIDs.has(r.id) {
-				return nil // it is among the rest
-			}
-			if m.erased(r.id) {
-				m.manifest.Erased++
-				m.goneBase++
-				return nil
-			}
-			key = m.layout.appendKey(key[:0], r)
-			if err := m.writeUntil(head, key); err != nil {
-				return err
-			}
-			return m.add(r)
-		})
-		if err != nil {
-			return refuse(err)
-		}
+	if err := m.account(f.table.sums()); err != nil {
+		return fmt.Errorf("verify before the upload: %w", err)
 	}
-	return m.writeUntil(head, nil)
-}
-
-// survivors reads records from a sorted stream.
-type survivors struct {
-	in      stream
-	columns int
-	key     []byte // nil after the last
-	rec     record
-}
-
-func (s *survivors) next() error {
-	key, body, err := s.in.next()
-	s.key = key
-	if err == io.EOF {
-		s.key = nil
-		return nil
-	}
+	text, err := m.balance(f.table.sums())
 	if err != nil {
 		return err
 	}
-	_, err = decodeBody(key, body, s.columns, &s.rec)
-	return err
-}
-
-// writeUntil writes records up to a key, nil for all that are left.
-func (m *merge) writeUntil(head *survivors, key []byte) error {
-	for head.key != nil && (key == nil || bytes.Compare(head.key, key) < 0) {
-		if err := m.add(&head.rec); err != nil {
-			return err
-		}
-		if err := head.next(); err != nil {
-			return err
-		}
+	if err := f.close(text); err != nil {
+		return fmt.Errorf("write partition: %w", err)
+	}
+	if err := buffer.Flush(); err != nil {
+		return fmt.Errorf("write partition: %w", err)
 	}
 	return nil
 }
 
-// add writes and counts a row.
-func (m *merge) add(r *record) error {
-	if err := m.interrupted(int(m.manifest.Rows)); err != nil {
-		return err
+// account sets the content of the new partition, whose blocks have these rows, once
+// what came out of the sorter, what is left of the base and what left it are all
+// accounted for.
+func (m *merge) account(blocks block) error {
+	want := m.places
+	if m.streams() {
+		want += m.base.Manifest.Rows
+		for _, rows := range m.leaving {
+			want -= int64(len(rows))
+		}
 	}
-	m.manifest.Rows++
-	count(&m.manifest.Conflicts, r.conflict)
-	count(&m.manifest.Late, isLate(m.base.Hour, r))
-	return m.out.add(r)
+	if blocks.Rows != want {
+		return fmt.Errorf("%d rows were written, want %d", blocks.Rows, want)
+	}
+	if m.placed != m.sum.sub(m.separated).add(m.survivors) {
+		return errors.New("other rows were placed than came out of the sorting")
+	}
+	all, p := m.placed, m.base.partition
+	m.manifest.Content = all.String()
+	if !m.streams() {
+		if p != nil && !m.opt.Rebuild && m.taken != p.content {
+			return errors.New("not every row of the base was taken")
+		}
+		return nil
+	}
+	if m.dropped.sub(m.erasure) != m.taken {
+		return errors.New("other rows have left their blocks than were taken")
+	}
+	m.manifest.Content = all.add(p.content).sub(m.dropped).String()
+	return nil
 }
 
-// balance closes the books. Duplicates were counted where they were dropped, so
-// a row that was lost on the way shows in the sum, which the manifest's encoding
-// checks. Noted rows are duplicates that the base does not know of yet.
-func (m *merge) balance() error {
+// balance closes the books, and returns the manifest's text. Duplicates were
+// counted where they were dropped, so a row that was lost on the way shows in the
+// sum, which the manifest's encoding checks. Noted rows are duplicates that the
+// base does not know of yet.
+func (m *merge) balance(all block) (string, error) {
 	n, next := m.Added(), m.manifest
+	next.Rows, next.Late, next.Conflicts = all.Rows, all.Late, all.Conflicts
 	known := next.Merged.Count()
 	next.Merged.AddAll(m.noted)
 	noted := next.Merged.Count() - known
@@ -218,11 +189,11 @@ func (m *merge) balance() error {
 			"it shrinks with the first publish after raw rows have expired",
 			"hour", m.base.Hour.String(), "bytes", len(text), "limit", ManifestLimit, "segments", len(next.Merged))
 	}
-	return err
+	return text, err
 }
 
-// verify reads the file back and decodes all of it, and accounts for every row
-// of the base and every row added.
+// verify reads the file back: every byte of it must be as it was written, and what
+// was copied as the base had it. Where it is not the base may be damaged.
 func (m *merge) verify(f *os.File) (*partition, error) {
 	st, err := f.Stat()
 	if err != nil {
@@ -232,15 +203,8 @@ func (m *merge) verify(f *os.File) (*partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids, err := p.audit(m.seed)
-	if err != nil {
-		return nil, err
+	if err = p.check(); err != nil && m.streams() {
+		err = errors.Join(err, refuse(m.base.partition.check()))
 	}
-	if n := int64(ids.missing(m.baseIDs)); n != m.goneBase {
-		return nil, fmt.Errorf("%d events of the base are missing, %d were erased", n, m.goneBase)
-	}
-	if n := int64(ids.missing(m.newIDs)); n != m.goneNew {
-		return nil, fmt.Errorf("%d added rows are missing, %d were erased", n, m.goneNew)
-	}
-	return p, nil
+	return p, err
 }

@@ -297,7 +297,7 @@ func TestDiscardGivesUpTheBase(t *testing.T) {
 	rows := sample(hour, 10)
 	mustPublish(t, l, RewriteOptions{Columns: []afterhours.Column{{Name: "x", Field: "x", Type: afterhours.Int64}}, Cause: "one"}, rows...)
 	first := mustPublish(t, l, RewriteOptions{Columns: []afterhours.Column{{Name: "x", Field: "x", Type: afterhours.Int64}}, Erase: []string{"event-9"}, Cause: "two"})
-	damaged := content(t, l, keyOf(hour))
+	damaged := objectBytes(t, l, keyOf(hour))
 	copy(damaged[100:], make([]byte, 200)) // pages, not the footer
 	put(t, l, keyOf(hour), damaged)
 	if _, err := rewrite(l, hour, RewriteOptions{Rebuild: true}, rows...); !errors.Is(err, ErrNotCovered) {
@@ -362,7 +362,7 @@ func TestRebuildErases(t *testing.T) {
 func TestRestoreRefusesOtherFiles(t *testing.T) {
 	l := openDirTest(t)
 	mustPublish(t, l, RewriteOptions{}, sample(hour, 30)...)
-	good := content(t, l, keyOf(hour))
+	good := objectBytes(t, l, keyOf(hour))
 	damaged := slices.Clone(good)
 	copy(damaged[60:], make([]byte, 100))
 	other := hour
@@ -372,7 +372,7 @@ func TestRestoreRefusesOtherFiles(t *testing.T) {
 	}
 	for name, file := range map[string][]byte{
 		"not Parquet": []byte("x"), "empty": nil, "damaged in a page": damaged, "truncated": good[:len(good)-1],
-		"another hour": content(t, l, keyOf(other)), "wrong order": forge(t, nil, text(t, hour, 2), record{id: []byte("b"), time: hour.Start}, record{id: []byte("a"), time: hour.Start}),
+		"another hour": objectBytes(t, l, keyOf(other)), "wrong order": forge(t, nil, text(t, hour, 2), record{id: []byte("b"), time: hour.Start}, record{id: []byte("a"), time: hour.Start}),
 	} {
 		if _, err := l.RestoreBase(context.Background(), hour, save(t, file)); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "old.parquet") {
 			t.Errorf("%s: %v, want a refusal that names the file", name, err)
@@ -381,7 +381,7 @@ func TestRestoreRefusesOtherFiles(t *testing.T) {
 	if _, err := l.RestoreBase(context.Background(), hour, t.TempDir()+"/none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if !bytes.Equal(good, content(t, l, keyOf(hour))) {
+	if !bytes.Equal(good, objectBytes(t, l, keyOf(hour))) {
 		t.Error("the object was changed")
 	}
 }
@@ -401,7 +401,7 @@ func TestManifestReadsAnyFooter(t *testing.T) {
 	if err != nil || fmt.Sprint(m) != fmt.Sprint(res.Manifest) {
 		t.Errorf("manifest with %d segments, %v", len(m.Merged), err)
 	}
-	good := content(t, l, keyOf(hour))
+	good := objectBytes(t, l, keyOf(hour))
 	for name, bad := range map[string][]byte{
 		"empty": {}, "short": []byte("PAR1"), "only the end": good[len(good)-8:], "not Parquet": bytes.Repeat([]byte("x"), 100),
 		"footer cut off": good[len(good)-footerGuess:], "no footer": good[:len(good)-8],

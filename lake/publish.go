@@ -71,7 +71,7 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 	}
 	return Result{
 		Manifest: m.manifest, Added: r.Added(), Duplicates: m.duplicates, RowsBefore: r.rowsBefore(), Late: m.manifest.Late,
-		Bytes: p.file.Size(), ManifestSize: p.manifestSize, Version: version,
+		Bytes: p.size, ManifestSize: p.manifestSize, Version: version,
 	}, nil
 }
 

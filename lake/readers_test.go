@@ -90,7 +90,7 @@ func TestReadersAgreeOnErasedPartition(t *testing.T) {
 // The same holds across row groups and pages.
 func TestReadersAgreeOnLargePartition(t *testing.T) {
 	root := t.TempDir()
-	want := publishShown(t, openTest(t, "file://"+root), "large/2026-11-20T10", groupRows+5000)
+	want := publishShown(t, openTest(t, "file://"+root), "large/2026-11-20T10", defaultBlockRows+5000)
 	compareReaders(t, root, want, "event_id", "no event_id", "event_time", "double")
 }
 

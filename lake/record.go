@@ -77,6 +77,17 @@ func decodeBody(key, body []byte, columns int, r *record) (flags, error) {
 	return f, nil
 }
 
+// idOf returns the ID of a key and body.
+func idOf(key, body []byte) ([]byte, error) {
+	d := decoder{b: body}
+	d.byte()
+	n := d.uvarint()
+	if d.bad || n > uint64(len(key)) {
+		return nil, errBody
+	}
+	return key[len(key)-int(n):], nil
+}
+
 // decoder reads values off the front of b until something is wrong.
 type decoder struct {
 	b   []byte

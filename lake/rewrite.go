@@ -1,10 +1,8 @@
 package lake
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"os"
 	"slices"
@@ -14,12 +12,12 @@ import (
 )
 
 // defaultMemory is a rewrite's budget if none is given.
-const defaultMemory = 512 << 20
+const defaultMemory = 128 << 20
 
 // RewriteOptions are what a rewrite needs besides the base and the rows.
 type RewriteOptions struct {
 	Columns []afterhours.Column // declared for the event type: the base's, and perhaps more
-	Memory  int64               // budget for rows in bytes; 512 MiB if 0
+	Memory  int64               // budget for rows in bytes; 128 MiB if 0
 	Cause   string              // for the history
 
 	// Rebuild takes no rows of the base: all are added again, under a new lineage.
@@ -72,16 +70,19 @@ type Rewrite struct {
 	base   *Base
 	opt    RewriteOptions
 	layout *layout
-	seed   maphash.Seed
 
 	added   afterhours.RowSet
 	noted   afterhours.RowSet
 	origins map[afterhours.Segment]afterhours.Origin // of rows added or noted
-	newIDs  *idSet                                   // of the rows added
-	byID    *sorter                                  // rows added, and those of the base that they may be copies of
-	key     []byte
-	body    []byte
-	files   []*os.File
+	ids     idSet                                    // of the rows added
+	rows    *sorter                                  // rows added, in the order of the partition
+	sorters []*sorter                                // all
+	sum     content                                  // of these
+
+	hash  hasher
+	key   []byte
+	body  []byte
+	files []*os.File
 }
 
 // Rewrite begins to rewrite the partition that b is. It is [ErrRefused] if the
@@ -111,17 +112,16 @@ func (l *Lake) newRewrite(b *Base, o RewriteOptions) (*Rewrite, error) {
 	if err := b.admits(o); err != nil {
 		return nil, err
 	}
-	layout, err := newLayout(o.Columns)
+	layout, err := layoutOf(o.Columns)
 	if err != nil {
 		return nil, err
 	}
 	r := &Rewrite{
-		lake: l, base: b, opt: o, layout: layout, seed: maphash.MakeSeed(),
+		lake: l, base: b, opt: o, layout: layout,
 		added: afterhours.RowSet{}, noted: afterhours.RowSet{}, origins: map[afterhours.Segment]afterhours.Origin{},
 	}
-	r.newIDs = newIDSet(r.seed)
-	// Two sorters exist at a time, unless the first is empty of memory.
-	r.byID = &sorter{limit: o.Memory / 2, create: r.temp}
+	r.rows = &sorter{limit: o.Memory / 2, create: r.temp}
+	r.sorters = append(r.sorters, r.rows)
 	return r, r.note()
 }
 
@@ -220,21 +220,22 @@ func (r *Rewrite) addRow(id afterhours.RowID, o afterhours.Origin, e afterhours.
 		return err
 	}
 	rec := record{id: []byte(e.ID), time: e.Time, received: e.Received, payload: e.Payload}
-	if err := r.sortByID(&rec, 0); err != nil {
+	r.layout.extract(&rec)
+	if err := r.sortRow(r.rows, &rec); err != nil {
 		return err
 	}
-	r.newIDs.add(rec.id)
+	r.sum = r.sum.add(r.hash.row(&rec))
+	r.ids.add(hashID(rec.id))
 	r.added.Add(id)
 	return nil
 }
 
-// sortByID brings all copies of an event together. The hash in front makes the
-// keys differ early.
-func (r *Rewrite) sortByID(rec *record, f flags) error {
-	r.key = binary.BigEndian.AppendUint64(r.key[:0], maphash.Bytes(r.seed, rec.id))
-	r.key = append(r.key, rec.id...)
-	r.body = appendBody(r.body[:0], rec, f)
-	return r.byID.add(r.key, r.body)
+// sortRow adds a row, of which all cells are set, to a sorter by the order of the
+// partition.
+func (r *Rewrite) sortRow(s *sorter, rec *record) error {
+	r.key = r.layout.appendKey(r.key[:0], rec)
+	r.body = appendBody(r.body[:0], rec, hasCells)
+	return s.add(r.key, r.body)
 }
 
 // Added returns how many rows were added.
@@ -255,6 +256,9 @@ func (r *Rewrite) temp() (*os.File, error) {
 // Close removes the temporary files. It is always called, also after Publish.
 func (r *Rewrite) Close() error {
 	var errs []error
+	for _, s := range r.sorters {
+		s.close()
+	}
 	for _, f := range r.files {
 		errs = append(errs, f.Close())
 		// A published file has another name by now, others have none.

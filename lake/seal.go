@@ -6,21 +6,20 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 )
 
-// A partition is sealed: right before its footer stand sealMark, the SHA-256 of
-// all that is before the mark, and the SHA-256 of all that is after the seal.
+// A partition is sealed: right before its footer stand sealMark and the SHA-256 of
+// the footer, in which a checksum of every block and one of the page index stand.
 // Readers of Parquet go by offsets and never look there.
 //
 // Parquet's own checksums cover pages only. One flipped bit elsewhere can make
 // parquet-go ask for more memory than there is, which ends the process, and a
 // flipped bit of a statistic makes readers pass over rows. So nothing of a
-// partition is parsed before the seal has shown that it is as it was written.
+// partition is parsed before a checksum has shown that it is as it was written.
 const (
 	sealMark = "AHseal1\n"
-	sealSize = len(sealMark) + 2*sha256.Size
+	sealSize = len(sealMark) + sha256.Size
 )
 
 const (
@@ -34,45 +33,10 @@ const (
 	maxFooter = 256 << 20
 )
 
-// sealer writes a Parquet file and seals it.
-type sealer struct {
-	out  io.Writer
-	sum  hash.Hash // of what was passed on to out
-	hold bool      // nothing is passed on any more
-	held []byte
-}
-
-func newSealer(out io.Writer) *sealer { return &sealer{out: out, sum: sha256.New()} }
-
-// Write is for the writer of the Parquet file.
-func (s *sealer) Write(p []byte) (int, error) {
-	if s.hold {
-		s.held = append(s.held, p...)
-		return len(p), nil
-	}
-	s.sum.Write(p)
-	return s.out.Write(p)
-}
-
-// seal writes what was held back, of which the file's footer is the end, with the
-// seal before the footer.
-func (s *sealer) seal() error {
-	n, err := footerSize(bytes.NewReader(s.held), int64(len(s.held)))
-	if err != nil {
-		return err
-	}
-	body, footer := s.held[:len(s.held)-int(n)], s.held[len(s.held)-int(n):]
-	s.hold = false
-	if _, err := s.Write(body); err != nil {
-		return err
-	}
-	last := sha256.Sum256(footer)
-	for _, part := range [][]byte{[]byte(sealMark), s.sum.Sum(nil), last[:], footer} {
-		if _, err := s.out.Write(part); err != nil {
-			return err
-		}
-	}
-	return nil
+// appendSeal appends the seal of a footer.
+func appendSeal(dst, footer []byte) []byte {
+	sum := sha256.Sum256(footer)
+	return append(append(dst, sealMark...), sum[:]...)
 }
 
 // footerSize returns the size of a file's footer, its length and mark included.
@@ -94,50 +58,32 @@ func footerSize(f io.ReaderAt, size int64) (int64, error) {
 	return n, nil
 }
 
-// seal is the seal of a file, whose footer is as it was sealed.
-type seal struct {
-	at  int64 // where it stands, and how much is before it
-	sum []byte
-}
-
-// openSeal reads the seal of a file and checks the footer.
-func openSeal(f io.ReaderAt, size int64) (s seal, err error) {
+// openSeal returns where the seal of a file stands, and the footer with what
+// follows it, which is as it was sealed.
+func openSeal(f io.ReaderAt, size int64) (at int64, footer []byte, err error) {
 	n, err := footerSize(f, size)
 	if err != nil {
-		return s, err
+		return 0, nil, err
 	}
-	if s.at = size - n - int64(sealSize); s.at < 0 {
-		return s, errNoSeal
+	if at = size - n - int64(sealSize); at < 0 {
+		return 0, nil, errNoSeal
 	}
-	b := make([]byte, sealSize)
-	if err := readAt(f, b, s.at); err != nil {
-		return s, err
+	b := make([]byte, int64(sealSize)+n)
+	if err := readAt(f, b, at); err != nil {
+		return 0, nil, err
 	}
-	sums, sealed := bytes.CutPrefix(b, []byte(sealMark))
+	sum, sealed := bytes.CutPrefix(b[:sealSize], []byte(sealMark))
 	if !sealed {
-		return s, errNoSeal
+		return 0, nil, errNoSeal
 	}
-	s.sum = sums[:sha256.Size]
-	return s, checkSum(f, size-n, n, sums[sha256.Size:], "the footer")
+	footer = b[sealSize:]
+	if want := sha256.Sum256(footer); !bytes.Equal(sum, want[:]) {
+		return 0, nil, errors.New("damaged: the footer does not match the checksum that it was sealed with")
+	}
+	return at, footer, nil
 }
 
 var errNoSeal = errors.New("a Parquet file without a seal: not written by Afterhours, or damaged near its end")
-
-// check compares what is before the seal with it.
-func (s seal) check(f io.ReaderAt) error { return checkSum(f, 0, s.at, s.sum, "the data") }
-
-// checkSum compares a part of a file with its SHA-256.
-func checkSum(f io.ReaderAt, from, n int64, want []byte, what string) error {
-	h := sha256.New()
-	got, err := io.Copy(h, io.NewSectionReader(f, from, n))
-	switch {
-	case err != nil:
-		return fmt.Errorf("read %s: %w", what, err)
-	case got != n || !bytes.Equal(h.Sum(nil), want):
-		return fmt.Errorf("damaged: %s, bytes %d to %d, does not match the checksum that it was sealed with", what, from, from+n)
-	}
-	return nil
-}
 
 // readAt fills b or fails.
 func readAt(f io.ReaderAt, b []byte, at int64) error {

@@ -13,23 +13,31 @@ import (
 )
 
 // sorter sorts records, each a key and a body, by key within a memory budget.
-// What does not fit is written to a temporary file in sorted runs.
+// What does not fit is written to a temporary file in sorted runs, while more
+// records are added.
 type sorter struct {
-	limit  int64 // bytes of memory for records and their entries
+	limit  int64 // bytes of memory for records and their entries, in both buffers
 	create func() (*os.File, error)
 
-	chunks  [][]byte // records: length of key, length of body, key, body
-	current int      // the chunk that is filled; those after it are empty
-	entries []entry
-	used    int64
+	fill    buffer     // takes records
+	spare   buffer     // empty, or being written
+	writing chan error // the end of the writing of spare, nil if nobody writes it
 
 	file *os.File
 	runs []run
 	end  int64 // size of file
 }
 
-// entry points to a record in memory. The prefix is the key's beginning: most
-// comparisons need no more.
+// buffer is records in memory.
+type buffer struct {
+	chunks  [][]byte // records: length of key, length of body, key, body
+	current int      // the chunk that is filled; those after it are empty
+	entries []entry
+	used    int64
+}
+
+// entry points to a record in memory. The prefix is the key's beginning, or once
+// sorted what follows what all keys begin with: most comparisons need no more.
 type entry struct {
 	prefix     uint64
 	chunk, off uint32
@@ -48,36 +56,84 @@ const (
 
 // add takes a record. key and body are copied.
 func (s *sorter) add(key, body []byte) error {
-	n := headerSize + len(key) + len(body)
-	if len(s.entries) > 0 && s.used+int64(n)+entrySize > s.limit {
+	n := int64(headerSize + len(key) + len(body) + entrySize)
+	if len(s.fill.entries) > 0 && s.fill.used+n > s.limit/2 {
 		if err := s.spill(); err != nil {
 			return err
 		}
 	}
-	b := s.room(n)
-	s.entries = append(s.entries, entry{prefixOf(key), uint32(s.current), uint32(len(b))})
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(key)))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(body)))
-	s.chunks[s.current] = append(append(b, key...), body...)
-	s.used += int64(n) + entrySize
+	s.fill.add(key, body, s.limit)
 	return nil
 }
 
-// room returns the current chunk, which has room for n bytes.
-func (s *sorter) room(n int) []byte {
-	for ; s.current < len(s.chunks); s.current++ {
-		if b := s.chunks[s.current]; cap(b)-len(b) >= n {
-			return b
-		}
-	}
-	s.chunks = append(s.chunks, make([]byte, 0, max(n, s.nextChunk())))
-	return s.chunks[s.current]
+func (b *buffer) add(key, body []byte, limit int64) {
+	n := headerSize + len(key) + len(body)
+	c := b.room(n, limit)
+	b.entries = append(b.entries, entry{0, uint32(b.current), uint32(len(c))})
+	c = binary.LittleEndian.AppendUint32(c, uint32(len(key)))
+	c = binary.LittleEndian.AppendUint32(c, uint32(len(body)))
+	b.chunks[b.current] = append(append(c, key...), body...)
+	b.used += int64(n) + entrySize
 }
 
-// nextChunk returns the size of another chunk: each twice the last, so that a few
-// rows do not cost a megabyte.
-func (s *sorter) nextChunk() int {
-	return min(firstChunk<<min(len(s.chunks), 16), chunkSize, int(s.limit/8))
+// room returns the current chunk, which has room for n bytes.
+func (b *buffer) room(n int, limit int64) []byte {
+	for ; b.current < len(b.chunks); b.current++ {
+		if c := b.chunks[b.current]; cap(c)-len(c) >= n {
+			return c
+		}
+	}
+	// Each chunk is twice the last, so that a few rows do not cost a megabyte.
+	size := min(firstChunk<<min(len(b.chunks), 16), chunkSize, int(limit/16))
+	b.chunks = append(b.chunks, make([]byte, 0, max(n, size)))
+	return b.chunks[b.current]
+}
+
+func (b *buffer) reset() {
+	b.entries, b.used, b.current = b.entries[:0], 0, 0
+	for i := range b.chunks {
+		b.chunks[i] = b.chunks[i][:0]
+	}
+}
+
+// record returns a record in memory, header included.
+func (b *buffer) record(e entry) []byte {
+	c := b.chunks[e.chunk][e.off:]
+	return c[:headerSize+binary.LittleEndian.Uint32(c)+binary.LittleEndian.Uint32(c[4:])]
+}
+
+func (b *buffer) key(e entry) []byte {
+	key, _ := split(b.record(e))
+	return key
+}
+
+func split(record []byte) (key, body []byte) {
+	n := headerSize + binary.LittleEndian.Uint32(record)
+	return record[headerSize:n:n], record[n:]
+}
+
+func (b *buffer) sort() {
+	if len(b.entries) == 0 {
+		return
+	}
+	first := b.key(b.entries[0])
+	common := len(first)
+	for _, e := range b.entries {
+		key := b.key(e)
+		common = min(common, len(key))
+		for !bytes.Equal(key[:common], first[:common]) {
+			common--
+		}
+	}
+	for i := range b.entries {
+		b.entries[i].prefix = prefixOf(b.key(b.entries[i])[common:])
+	}
+	slices.SortFunc(b.entries, func(x, y entry) int {
+		if c := cmp.Compare(x.prefix, y.prefix); c != 0 {
+			return c
+		}
+		return bytes.Compare(b.key(x), b.key(y))
+	})
 }
 
 func prefixOf(key []byte) uint64 {
@@ -89,30 +145,11 @@ func prefixOf(key []byte) uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
-// record returns a record in memory, header included.
-func (s *sorter) record(e entry) []byte {
-	b := s.chunks[e.chunk][e.off:]
-	return b[:headerSize+binary.LittleEndian.Uint32(b)+binary.LittleEndian.Uint32(b[4:])]
-}
-
-func split(record []byte) (key, body []byte) {
-	n := headerSize + binary.LittleEndian.Uint32(record)
-	return record[headerSize:n:n], record[n:]
-}
-
-func (s *sorter) sort() {
-	slices.SortFunc(s.entries, func(a, b entry) int {
-		if c := cmp.Compare(a.prefix, b.prefix); c != 0 {
-			return c
-		}
-		x, _ := split(s.record(a))
-		y, _ := split(s.record(b))
-		return bytes.Compare(x, y)
-	})
-}
-
-// spill writes what is in memory as a run, and forgets it.
+// spill has what is in memory written as a run, and makes room for more.
 func (s *sorter) spill() error {
+	if err := s.written(); err != nil {
+		return err
+	}
 	if s.file == nil {
 		f, err := s.create()
 		if err != nil {
@@ -120,11 +157,29 @@ func (s *sorter) spill() error {
 		}
 		s.file = f
 	}
-	s.sort()
+	s.fill, s.spare = s.spare, s.fill
+	s.writing = make(chan error, 1)
+	go func(done chan<- error) { done <- s.write() }(s.writing)
+	return nil
+}
+
+// written waits until nobody writes any more.
+func (s *sorter) written() error {
+	if s.writing == nil {
+		return nil
+	}
+	err := <-s.writing
+	s.writing = nil
+	return err
+}
+
+// write writes the spare buffer as a run, and empties it.
+func (s *sorter) write() error {
+	s.spare.sort()
 	w := bufio.NewWriterSize(s.file, runBuffer)
 	r := run{offset: s.end}
-	for _, e := range s.entries {
-		n, err := w.Write(s.record(e))
+	for _, e := range s.spare.entries {
+		n, err := w.Write(s.spare.record(e))
 		if err != nil {
 			return fmt.Errorf("write sorted rows: %w", err)
 		}
@@ -134,12 +189,28 @@ func (s *sorter) spill() error {
 		return fmt.Errorf("write sorted rows: %w", err)
 	}
 	s.runs, s.end = append(s.runs, r), s.end+r.size
-	s.entries, s.used, s.current = s.entries[:0], 0, 0
-	for i := range s.chunks {
-		s.chunks[i] = s.chunks[i][:0]
-	}
+	s.spare.reset()
 	return nil
 }
+
+// finish ends the adding.
+func (s *sorter) finish() error {
+	if s.file == nil {
+		s.fill.sort()
+		return nil
+	}
+	for len(s.fill.entries) > 0 {
+		if err := s.spill(); err != nil {
+			return err
+		}
+	}
+	err := s.written()
+	s.fill, s.spare = buffer{}, buffer{}
+	return err
+}
+
+// close waits until the file is not written to any more.
+func (s *sorter) close() { _ = s.written() }
 
 // stream is a sequence of records in order of key. next returns io.EOF after the
 // last; what it returned is overwritten by the next call.
@@ -147,41 +218,60 @@ type stream interface {
 	next() (key, body []byte, err error)
 }
 
-// sorted ends the adding and returns all records in order. Records with equal
-// keys come in any order.
+// sorted returns all records in order, once the adding is finished. Records with
+// equal keys come in any order.
 func (s *sorter) sorted() (stream, error) {
 	if s.file == nil {
-		s.sort()
-		return &memoryStream{s: s}, nil
+		return &memoryStream{b: &s.fill}, nil
 	}
-	if err := s.spill(); err != nil {
-		return nil, err
-	}
-	s.chunks, s.entries = nil, nil
 	m := &merger{}
 	size := int(max(4<<10, min(runBuffer, s.limit/int64(len(s.runs)))))
 	for _, r := range s.runs {
-		src := &runStream{r: bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), size), left: r.size}
-		if err := m.push(src); err != nil {
+		if err := m.push(s.read(r, size)); err != nil {
 			return nil, err
 		}
 	}
 	return m, nil
 }
 
-// spilled reports whether there is anything in the temporary file.
-func (s *sorter) spilled() bool { return s.file != nil }
+func (s *sorter) read(r run, size int) *runStream {
+	return &runStream{r: bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), size), left: r.size}
+}
+
+// all returns all records in any order, once the adding is finished: cheaper.
+func (s *sorter) all() stream {
+	if s.file == nil {
+		return &memoryStream{b: &s.fill}
+	}
+	c := &chain{}
+	for _, r := range s.runs {
+		c.rest = append(c.rest, s.read(r, runBuffer))
+	}
+	return c
+}
+
+// chain is streams one after the other.
+type chain struct{ rest []*runStream }
+
+func (c *chain) next() (key, body []byte, err error) {
+	for ; len(c.rest) > 0; c.rest = c.rest[1:] {
+		if key, body, err = c.rest[0].next(); err != io.EOF {
+			return key, body, err
+		}
+	}
+	return nil, nil, io.EOF
+}
 
 type memoryStream struct {
-	s *sorter
+	b *buffer
 	i int
 }
 
 func (m *memoryStream) next() (key, body []byte, err error) {
-	if m.i == len(m.s.entries) {
+	if m.i == len(m.b.entries) {
 		return nil, nil, io.EOF
 	}
-	key, body = split(m.s.record(m.s.entries[m.i]))
+	key, body = split(m.b.record(m.b.entries[m.i]))
 	m.i++
 	return key, body, nil
 }

@@ -90,7 +90,7 @@ func TestReplacedFileIsAnotherVersion(t *testing.T) {
 	was := listed(t, l, hour)
 	path := l.objects.(*dir).path(keyOf(hour))
 	if err := errors.Join(
-		os.WriteFile(path+".new", content(t, l, keyOf(hour)), 0o666),
+		os.WriteFile(path+".new", objectBytes(t, l, keyOf(hour)), 0o666),
 		os.Chtimes(path+".new", was.Modified, was.Modified),
 		os.Rename(path+".new", path),
 	); err != nil {
@@ -172,7 +172,7 @@ func TestCopiesLeaveTheObjectAlone(t *testing.T) {
 	eachBackend(t, func(t *testing.T, l *Lake) {
 		rows := sample(hour, 50)
 		first := mustPublish(t, l, RewriteOptions{}, rows...)
-		before, was := content(t, l, keyOf(hour)), listed(t, l, hour)
+		before, was := objectBytes(t, l, keyOf(hour)), listed(t, l, hour)
 		again := sample(hour, 50)
 		slices.Reverse(again)
 		for i := range again {
@@ -184,7 +184,7 @@ func TestCopiesLeaveTheObjectAlone(t *testing.T) {
 			res.Version != first.Version || res.Bytes != first.Bytes || res.ManifestSize != first.ManifestSize || res.RowsBefore != 50 {
 			t.Errorf("result %+v after %+v", res, first)
 		}
-		if now := listed(t, l, hour); now != was || !bytes.Equal(before, content(t, l, keyOf(hour))) {
+		if now := listed(t, l, hour); now != was || !bytes.Equal(before, objectBytes(t, l, keyOf(hour))) {
 			t.Errorf("listed %+v, was %+v", now, was)
 		}
 	})
@@ -240,7 +240,7 @@ func TestRestoreTakesThePlaceOfThePresent(t *testing.T) {
 		rows := sample(hour, 20)
 		mustPublish(t, l, RewriteOptions{Cause: "one"}, rows[:10]...)
 		old := mustPublish(t, l, RewriteOptions{Cause: "two", Erase: []string{"event-1"}, Settled: 3}).Manifest
-		path := save(t, content(t, l, keyOf(hour)))
+		path := save(t, objectBytes(t, l, keyOf(hour)))
 		mustPublish(t, l, RewriteOptions{Cause: "three", Erase: []string{"event-2"}, Settled: 5}, rows[10:]...)
 
 		b := restore(t, l, path)

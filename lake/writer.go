@@ -1,128 +1,366 @@
 package lake
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 )
 
-// Bounds of a row group, whichever is reached first: what a reader must skip or
-// take as a whole, and what the writer holds in memory.
-const (
-	groupRows  = 64 << 10
-	groupBytes = 32 << 20
-)
-
-// Bounds of what is handed to parquet-go at once. It ends a page only between
-// two such batches.
-const (
-	batchRows  = 256
-	batchBytes = 64 << 10
-)
+// batchRows is how many rows are handed to parquet-go at once. It ends a page only
+// between two such batches.
+const batchRows = 256
 
 // compression is zstd at its fastest level: on events as JSON the next one takes
 // a third longer and saves 4 % at best.
 var compression = &zstd.Codec{Level: zstd.SpeedFastest}
 
-// partitionWriter writes the rows of a partition, in order.
-type partitionWriter struct {
+// encoder makes blocks. All columns but the payloads are written to a Parquet file
+// of their own, of which the block's head is cut out. It is for one goroutine at a
+// time.
+type encoder struct {
 	layout *layout
-	sealer *sealer
+	buf    bytes.Buffer
 	w      *parquet.GenericWriter[any]
-	cols   []*parquet.ColumnWriter
 	batch  [][]parquet.Value // by column
-	arena  []byte            // of the batch's values
-
-	rows, bytes int64 // of the row group
 }
 
-func newPartitionWriter(out io.Writer, l *layout) (w *partitionWriter, err error) {
-	defer guard(&err)
-	sealed := newSealer(out)
-	p := parquet.NewGenericWriter[any](sealed, l.schema,
-		parquet.CreatedBy("Afterhours", "1", ""),
+// encoded is a block on its way into a partition. Its offsets are those of a file
+// that begins with the block.
+type encoded struct {
+	block
+	data        [][]byte // head, payloads and filter
+	group       format.RowGroup
+	columnIndex [][]byte // of each column, as it is written; payloads have none
+	offsetIndex []format.OffsetIndex
+}
+
+func newEncoder(l *layout) *encoder {
+	e := &encoder{layout: l}
+	e.w = parquet.NewGenericWriter[any](&e.buf, l.heads,
 		parquet.Compression(compression),
 		parquet.DataPageVersion(1),
 		// The column index has the same, and page headers would repeat each
 		// bound four times, whatever its size.
 		parquet.DataPageStatistics(false),
-		parquet.SortingWriterConfig(parquet.SortingColumns(l.sorting()...)),
+		parquet.BloomFilters(parquet.SplitBlockFilter(filterBits, "event_id")),
 	)
-	cols := p.ColumnWriters()
-	return &partitionWriter{layout: l, sealer: sealed, w: p, cols: cols, batch: make([][]parquet.Value, len(cols))}, nil
+	e.batch = make([][]parquet.Value, len(e.w.ColumnWriters()))
+	return e
 }
 
-// add writes a row. It keeps nothing of the record.
-func (w *partitionWriter) add(r *record) error {
-	w.put(colID, parquet.ByteArrayValue(w.keep(r.id)))
-	w.put(colTime, parquet.Int64Value(int64(r.time)))
-	w.put(colReceived, parquet.Int64Value(int64(r.received)))
-	w.put(colPayload, parquet.ByteArrayValue(w.keep(r.payload)))
-	for i, c := range r.cells {
-		if c.bytes != nil {
-			c.bytes = w.keep(c.bytes)
-		}
-		w.put(colDeclared+i, c.value(w.layout.columns[i].Type, colDeclared+i))
-	}
-	w.put(len(w.cols)-1, parquet.BooleanValue(r.conflict))
-	if len(w.batch[colID]) < batchRows && len(w.arena) < batchBytes {
-		return nil
-	}
-	return w.flush()
-}
-
-func (w *partitionWriter) put(i int, v parquet.Value) { w.batch[i] = append(w.batch[i], v) }
-
-// keep copies bytes to where they last until the batch is written. When the
-// arena grows, earlier values keep the memory they had.
-func (w *partitionWriter) keep(b []byte) []byte {
-	n := len(w.arena)
-	w.arena = append(w.arena, b...)
-	return w.arena[n:len(w.arena):len(w.arena)]
-}
-
-// flush writes the batch, and ends the row group if it is large enough.
-func (w *partitionWriter) flush() (err error) {
+// encode makes a block of rows, at least one, and returns it with its payloads'
+// writer. Only the parts of its entry in the table are set.
+func (e *encoder) encode(rows []*keyed) (b *encoded, payloads *payloadWriter, err error) {
 	defer guard(&err)
-	w.rows += int64(len(w.batch[colID]))
-	w.bytes += int64(len(w.arena))
-	for i, values := range w.batch {
-		if n, err := w.cols[i].WriteRowValues(values); err != nil || n != len(values) {
+	payloads = &payloadWriter{}
+	if err := payloads.write(rows); err != nil {
+		return nil, nil, err
+	}
+	e.buf.Reset()
+	e.w.Reset(&e.buf)
+	for i, r := range rows {
+		e.add(&r.record)
+		if i%batchRows == batchRows-1 || i == len(rows)-1 {
+			if err := e.flush(); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	if err := e.w.Close(); err != nil {
+		return nil, nil, err
+	}
+	b, err = e.cut(bytes.Clone(e.buf.Bytes()), payloads)
+	return b, payloads, err
+}
+
+func (e *encoder) add(r *record) {
+	e.put(colID, parquet.ByteArrayValue(r.id))
+	e.put(colTime, parquet.Int64Value(int64(r.time)))
+	e.put(colReceived, parquet.Int64Value(int64(r.received)))
+	for i, c := range r.cells {
+		e.put(headDeclared+i, c.value(e.layout.columns[i].Type, headDeclared+i))
+	}
+	e.put(len(e.batch)-1, parquet.BooleanValue(r.conflict))
+}
+
+func (e *encoder) put(i int, v parquet.Value) { e.batch[i] = append(e.batch[i], v) }
+
+func (e *encoder) flush() error {
+	cols := e.w.ColumnWriters()
+	for i, values := range e.batch {
+		if n, err := cols[i].WriteRowValues(values); err != nil || n != len(values) {
 			return fmt.Errorf("write column %d: %d of %d values: %w", i, n, len(values), err)
 		}
-		w.batch[i] = values[:0]
+		e.batch[i] = values[:0]
 	}
-	w.arena = w.arena[:0]
-	if w.rows < groupRows && w.bytes < groupBytes {
-		return nil
-	}
-	w.rows, w.bytes = 0, 0
-	return w.w.Flush()
+	return nil
 }
 
-// close writes the last row group and the footer.
-func (w *partitionWriter) close(m *Manifest) error {
-	text, err := m.encode()
+// cut makes a block of the head's file, which has one row group, and the payloads.
+// It keeps the memory of both.
+func (e *encoder) cut(file []byte, payloads *payloadWriter) (*encoded, error) {
+	n, err := footerSize(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
+		return nil, err
+	}
+	var meta format.FileMetaData
+	if err := decodeThrift(file[len(file)-int(n):len(file)-footerEnd], &meta); err != nil {
+		return nil, err
+	}
+	if len(meta.RowGroups) != 1 {
+		return nil, fmt.Errorf("parquet-go made %d row groups of a block", len(meta.RowGroups))
+	}
+	g := meta.RowGroups[0]
+	start, filter := g.FileOffset, g.Columns[colID].MetaData
+	end := filter.BloomFilterOffset + int64(filter.BloomFilterLength)
+	b := &encoded{data: [][]byte{file[start:filter.BloomFilterOffset], payloads.chunk, file[filter.BloomFilterOffset:end]}}
+	b.Head, b.Payload, b.Filter = partOf(b.data[0]), partOf(b.data[1]), partOf(b.data[2])
+	b.group = moved(&g, -start)
+	for i := range g.Columns {
+		c := &g.Columns[i]
+		b.columnIndex = append(b.columnIndex, file[c.ColumnIndexOffset:][:c.ColumnIndexLength])
+		var pages format.OffsetIndex
+		if err := decodeThrift(file[c.OffsetIndexOffset:][:c.OffsetIndexLength], &pages); err != nil {
+			return nil, err
+		}
+		b.offsetIndex = append(b.offsetIndex, movedPages(pages, -start))
+	}
+	b.group.Columns[colID].MetaData.BloomFilterOffset = b.Head.Size + b.Payload.Size
+	chunk := payloads.column(b.Head.Size)
+	b.group.Columns = slices.Insert(b.group.Columns, colPayload, chunk)
+	b.group.TotalByteSize += chunk.MetaData.TotalUncompressedSize
+	b.group.TotalCompressedSize += chunk.MetaData.TotalCompressedSize
+	// Not left to parquet-go, whose writers forget it when they are used again.
+	b.group.SortingColumns = e.layout.sorting()
+	b.columnIndex = slices.Insert(b.columnIndex, colPayload, nil)
+	b.offsetIndex = slices.Insert(b.offsetIndex, colPayload, movedPages(payloads.index, b.Head.Size))
+	return b, nil
+}
+
+// moved returns a row group as it is described when it lies elsewhere in a file.
+func moved(g *format.RowGroup, by int64) format.RowGroup {
+	m := *g
+	m.FileOffset += by
+	m.Columns = slices.Clone(g.Columns)
+	for i := range m.Columns {
+		c := &m.Columns[i]
+		c.ColumnIndexOffset, c.ColumnIndexLength, c.OffsetIndexOffset, c.OffsetIndexLength = 0, 0, 0, 0
+		c.MetaData.DataPageOffset += by
+		if c.MetaData.DictionaryPageOffset != 0 {
+			c.MetaData.DictionaryPageOffset += by
+		}
+		if c.MetaData.BloomFilterLength != 0 {
+			c.MetaData.BloomFilterOffset += by
+		}
+	}
+	return m
+}
+
+func movedPages(x format.OffsetIndex, by int64) format.OffsetIndex {
+	x.PageLocations = slices.Clone(x.PageLocations)
+	for i := range x.PageLocations {
+		x.PageLocations[i].Offset += by
+	}
+	return x
+}
+
+func encodeThrift(v any) ([]byte, error) { return thrift.Marshal(new(thrift.CompactProtocol), v) }
+
+func decodeThrift(b []byte, v any) error { return thrift.Unmarshal(new(thrift.CompactProtocol), b, v) }
+
+// partitionFile writes a partition of blocks. It is for one goroutine.
+type partitionFile struct {
+	out    *bufio.Writer
+	layout *layout
+	at     int64 // bytes written
+	table  table
+	groups []format.RowGroup
+	index  pageIndex
+	run    copyRun
+}
+
+// pageIndex is the page index of a partition's blocks.
+type pageIndex struct {
+	columns [][][]byte             // by block and column, as it is written
+	offsets [][]format.OffsetIndex // likewise
+}
+
+// copyRun is a run of bytes of the base that is still to be copied.
+type copyRun struct {
+	from  io.ReaderAt
+	start int64
+	size  int64
+}
+
+func newPartitionFile(out *bufio.Writer, l *layout) (*partitionFile, error) {
+	f := &partitionFile{out: out, layout: l}
+	return f, f.write([]byte(parquetMark))
+}
+
+func (f *partitionFile) write(b []byte) error {
+	n, err := f.out.Write(b)
+	f.at += int64(n)
+	return err
+}
+
+// put writes a block.
+func (f *partitionFile) put(b *encoded) error {
+	if err := f.endRun(); err != nil {
 		return err
 	}
-	return w.end(manifestKey, text)
-}
-
-// end writes the last row group, and a footer with one entry of metadata.
-func (w *partitionWriter) end(key, value string) (err error) {
-	defer guard(&err)
-	if len(w.batch[colID]) > 0 {
-		if err := w.flush(); err != nil {
+	f.list(b, f.at)
+	for _, part := range b.data {
+		if err := f.write(part); err != nil {
 			return err
 		}
 	}
-	w.w.SetKeyValueMetadata(key, value)
-	w.sealer.hold = true
-	if err := w.w.Close(); err != nil {
+	return nil
+}
+
+// list describes a block that begins at the given offset.
+func (f *partitionFile) list(b *encoded, at int64) {
+	g := moved(&b.group, at)
+	g.Ordinal = int16(len(f.groups))
+	f.groups = append(f.groups, g)
+	f.table.Blocks = append(f.table.Blocks, b.block)
+	f.index.columns = append(f.index.columns, b.columnIndex)
+	pages := make([]format.OffsetIndex, len(b.offsetIndex))
+	for i := range pages {
+		pages[i] = movedPages(b.offsetIndex[i], at)
+	}
+	f.index.offsets = append(f.index.offsets, pages)
+}
+
+// copy writes a block of another partition as it is. Blocks that lie side by side
+// are copied at once.
+func (f *partitionFile) copy(p *partition, i int) error {
+	start := p.starts[i]
+	if f.run.size == 0 || f.run.start+f.run.size != start {
+		if err := f.endRun(); err != nil {
+			return err
+		}
+		f.run = copyRun{from: p.reader, start: start}
+	}
+	b, err := p.described(i)
+	if err != nil {
+		return refuse(err)
+	}
+	f.list(b, f.at+f.run.size)
+	f.run.size += b.size()
+	return nil
+}
+
+// endRun copies what is to be copied.
+func (f *partitionFile) endRun() error {
+	r := f.run
+	f.run = copyRun{}
+	if r.size == 0 {
+		return nil
+	}
+	// With nothing in the buffer the copying is left to the file.
+	err := f.out.Flush()
+	var n int64
+	if err == nil {
+		n, err = f.out.ReadFrom(r.reader())
+		f.at += n
+	}
+	if err == nil && n != r.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return fmt.Errorf("write partition: copy bytes %d to %d of the base: %w", r.start, r.start+r.size, err)
+	}
+	return nil
+}
+
+// reader reads the run. From one file to another the kernel can copy, but only
+// from a file's own offset.
+func (r copyRun) reader() io.Reader {
+	if file, ok := r.from.(*os.File); ok {
+		if _, err := file.Seek(r.start, io.SeekStart); err == nil {
+			return io.LimitReader(file, r.size)
+		}
+	}
+	return io.NewSectionReader(r.from, r.start, r.size)
+}
+
+// close writes the page index, the seal and a footer with the manifest's text.
+func (f *partitionFile) close(manifest string) error {
+	index, err := f.indexBytes()
+	if err != nil {
 		return err
 	}
-	return w.sealer.seal()
+	f.table.Index = checksumOf(index)
+	blocks, err := f.table.encode()
+	if err != nil {
+		return err
+	}
+	if err := f.write(index); err != nil {
+		return err
+	}
+	return f.end([]format.KeyValue{{Key: blocksKey, Value: blocks}, {Key: manifestKey, Value: manifest}})
+}
+
+// end writes the seal and a footer with these entries.
+func (f *partitionFile) end(entries []format.KeyValue) (err error) {
+	defer guard(&err)
+	meta, err := f.layout.footer(f.groups)
+	if err != nil {
+		return err
+	}
+	meta.KeyValueMetadata = entries
+	footer, err := encodeFooter(meta)
+	if err != nil {
+		return err
+	}
+	return f.write(append(appendSeal(nil, footer), footer...))
+}
+
+// indexBytes returns the page index, and makes the row groups refer to it. All
+// that is copied has been by then.
+func (f *partitionFile) indexBytes() (b []byte, err error) {
+	defer guard(&err)
+	if err := f.endRun(); err != nil {
+		return nil, err
+	}
+	for i, columns := range f.index.columns {
+		for j, text := range columns {
+			if len(text) == 0 {
+				continue
+			}
+			c := &f.groups[i].Columns[j]
+			c.ColumnIndexOffset, c.ColumnIndexLength = f.at+int64(len(b)), int32(len(text))
+			b = append(b, text...)
+		}
+	}
+	for i, columns := range f.index.offsets {
+		for j := range columns {
+			text, err := encodeThrift(&columns[j])
+			if err != nil {
+				return nil, err
+			}
+			c := &f.groups[i].Columns[j]
+			c.OffsetIndexOffset, c.OffsetIndexLength = f.at+int64(len(b)), int32(len(text))
+			b = append(b, text...)
+		}
+	}
+	return b, nil
+}
+
+// encodeFooter returns a footer with its length and mark.
+func encodeFooter(meta *format.FileMetaData) ([]byte, error) {
+	b, err := encodeThrift(meta)
+	if err != nil {
+		return nil, err
+	}
+	return append(binary.LittleEndian.AppendUint32(b, uint32(len(b))), parquetMark...), nil
 }

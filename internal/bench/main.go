@@ -5,8 +5,8 @@
 //	rebuilding an hour    against the bare paged read of the same rows
 //	merging late events   against that rebuild
 //
-// and, as "bench lanes" and "bench sweep", what months of late events and a sweep
-// over complete hours cost.
+// and, as "bench lanes", "bench sweep" and "bench merge", what months of late events,
+// a sweep over complete hours and late events for a large partition cost.
 //
 // Every piece of the first runs in a process of its own, so that its peak resident
 // memory can be told. It prints the median of several runs.
@@ -53,10 +53,17 @@ func main() {
 	}
 }
 
-// run does what the first argument says: lanes, sweep, or else the straight path.
+// run does what the first argument says: lanes, merge, sweep, or else the straight
+// path.
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "lanes" {
 		return lanes(ctx, args[1:])
+	}
+	if len(args) > 0 && args[0] == "merge" {
+		return benchMerges(ctx, args[1:])
+	}
+	if len(args) > 0 && args[0] == "hours" {
+		return benchHours(ctx, args[1:])
 	}
 	var b bench
 	var runs int

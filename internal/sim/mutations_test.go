@@ -100,8 +100,8 @@ var mutations = []mutation{
 		{"compact/rewrite.go", "if r.base.Manifest == nil && r.known.Generation > 0 && r.mode != discard {", "if false {"},
 	}},
 	{"a merge that loses a row is not verified", []edit{
-		{"lake/merge.go", "	if n := int64(ids.missing(m.baseIDs)); n != m.goneBase {", "	if n := int64(ids.missing(m.baseIDs)); n < 0 {"},
-		{"lake/merge.go", "			if err := m.writeUntil(head, key); err != nil {\n				return err\n			}\n			return m.add(r)\n", "			if err := m.writeUntil(head, key); err != nil {\n				return err\n			}\n			if m.manifest.Rows == 1 {\n				m.duplicates++\n				return nil\n			}\n			return m.add(r)\n"},
+		{"lake/merge.go", "	if blocks.Rows != want {\n", "	if blocks.Rows > want {\n"},
+		{"lake/work.go", "			rows = append(rows, &s.rows[n])\n", "			if n == 1 {\n				m.mu.Lock()\n				m.duplicates++\n				m.mu.Unlock()\n				continue\n			}\n			rows = append(rows, &s.rows[n])\n"},
 	}},
 	{"of two copies the one that came first survives", []edit{
 		{"dedup.go", "	if c > 0 {\n		win = b\n	}\n", "	_ = c\n"},

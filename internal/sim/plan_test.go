@@ -43,6 +43,7 @@ type plan struct {
 	slack       int64
 	workers     int
 	giantBytes  int64
+	blockRows   int           // of a partition
 	grace       time.Duration // of a process that is told to stop
 	policy      compact.Policy
 }
@@ -116,6 +117,7 @@ func newPlan(seed uint64, drop map[int]bool) plan {
 		p.skew = append(p.skew, skew)
 	}
 	p.starved = r.IntN(len(p.skew))
+	p.blockRows = pick(r, []int{0, 1, 2, 3})
 	p.deliveries(r, drop)
 	return p
 }

@@ -118,5 +118,5 @@ func pick[T any](r *rand.Rand, items []T) T { return items[r.IntN(len(items))] }
 
 // openLake returns a lake over the simulated objects as a process sees them.
 func (p *process) openLake() *lake.Lake {
-	return lake.New(lakeURL, &objects{p}, lake.Options{TempDir: p.world.dir, Logger: silent, Now: p.now})
+	return lake.New(lakeURL, &objects{p}, lake.Options{TempDir: p.world.dir, Logger: silent, Now: p.now, BlockRows: p.world.plan.blockRows})
 }

@@ -16,12 +16,10 @@ import (
 //go:embed requirements.txt
 var requirements []byte
 
-var python = sync.OnceValues(makePython)
+var python = sync.OnceValues(func() (string, error) { return PythonWith(requirements) })
 
 // Python returns the path of a Python interpreter that has DuckDB and pyarrow in
-// the versions of requirements.txt: what users read the lake with. The first
-// call on a machine makes a virtual environment in the user's cache, for which it
-// needs python3 and pip.
+// the versions of requirements.txt: what users read the lake with.
 func Python(tb testing.TB) string {
 	tb.Helper()
 	path, err := python()
@@ -31,7 +29,10 @@ func Python(tb testing.TB) string {
 	return path
 }
 
-func makePython() (string, error) {
+// PythonWith returns the path of a Python interpreter that has these packages, as
+// pip lists them. The first call on a machine makes a virtual environment in the
+// user's cache, for which it needs python3 and pip.
+func PythonWith(requirements []byte) (string, error) {
 	base, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
@@ -51,7 +52,7 @@ func makePython() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	if err := fillPython(tmp); err != nil {
+	if err := fillPython(tmp, requirements); err != nil {
 		return "", err
 	}
 	// An environment under its name is complete. Another process may have made
@@ -62,7 +63,7 @@ func makePython() (string, error) {
 	return path, nil
 }
 
-func fillPython(dir string) error {
+func fillPython(dir string, requirements []byte) error {
 	list := filepath.Join(dir, "requirements.txt")
 	if err := os.WriteFile(list, requirements, 0o644); err != nil {
 		return err

@@ -130,7 +130,7 @@ func (g *Global) Compactor(ctx context.Context, c *CompactFlags, prove bool) (*C
 	}
 	// The runtime collects harder near the limit instead of growing: the budget
 	// for rows, and half as much again with a floor for everything else.
-	debug.SetMemoryLimit(cfg.Memory + max(cfg.Memory/2, 512<<20))
+	debug.SetMemoryLimit(cfg.Memory + max(cfg.Memory/2, 128<<20))
 	k, err := compact.New(b.Store, b.Lake, cfg)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
