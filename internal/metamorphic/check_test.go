@@ -3,7 +3,6 @@ package metamorphic
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 // result is what a run has left.
 type result struct {
 	rows   map[afterhours.Hour][]row
-	bodies map[afterhours.Hour][]byte // the partitions, but for their footers
+	hashes map[afterhours.Hour]string // lake.Manifest.Content
 	books  map[afterhours.Hour]compact.Verified
 	broken map[string]kept // what is in quarantine, by position
 }
@@ -31,14 +30,16 @@ type kept struct{ id, bytes string }
 
 // look reads what is in the lake, and has it verified.
 func look(s *site) (result, error) {
-	res := result{map[afterhours.Hour][]row{}, map[afterhours.Hour][]byte{}, map[afterhours.Hour]compact.Verified{}, map[string]kept{}}
+	res := result{map[afterhours.Hour][]row{}, map[afterhours.Hour]string{}, map[afterhours.Hour]compact.Verified{}, map[string]kept{}}
 	err := s.visit(func(o lake.Object, file []byte) error {
 		if o.Hour.Type == afterhours.QuarantineType {
 			return res.addQuarantine(s.lake, o.Hour)
 		}
 		rows, err1 := rowsOf(file)
-		body, err2 := bodyOf(file)
-		res.rows[o.Hour], res.bodies[o.Hour] = rows, body
+		m, err2 := s.lake.Manifest(context.Background(), o)
+		if err2 == nil {
+			res.rows[o.Hour], res.hashes[o.Hour] = rows, m.Content
+		}
 		return errors.Join(err1, err2)
 	})
 	if err != nil {
@@ -49,22 +50,6 @@ func look(s *site) (result, error) {
 		return nil
 	})
 	return res, err
-}
-
-// sealSize is how many bytes stand between what the rows decide and the footer.
-const sealSize = 8 + 2*32
-
-// bodyOf returns all of a partition that its rows decide: pages and page index. The
-// footer also says when and in how many publishes it came about.
-func bodyOf(file []byte) ([]byte, error) {
-	n := len(file) - 8
-	if n > 0 {
-		n -= int(binary.LittleEndian.Uint32(file[n:])) + sealSize
-	}
-	if n < 0 {
-		return nil, fmt.Errorf("a partition of %d bytes", len(file))
-	}
-	return file[:n], nil
 }
 
 // rowsOf reads a partition as any reader of Parquet does.
@@ -182,12 +167,12 @@ func (w *world) checkHour(h afterhours.Hour, want []row, res result, d delivered
 	return nil
 }
 
-// checkBodies demands the same bytes of two runs of one world, and the same IDs in
+// checkSame demands the same content of two runs of one world, and the same IDs in
 // quarantine.
-func checkBodies(a, b result) error {
-	for h, body := range a.bodies {
-		if !bytes.Equal(body, b.bodies[h]) {
-			return fmt.Errorf("hour %s: the same rows are other bytes", h)
+func checkSame(a, b result) error {
+	for h, hash := range a.hashes {
+		if hash != b.hashes[h] {
+			return fmt.Errorf("hour %s: the same rows have content %s and %s", h, hash, b.hashes[h])
 		}
 	}
 	for at, k := range a.broken {

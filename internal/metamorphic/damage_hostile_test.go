@@ -55,15 +55,15 @@ func harms(other []byte) []harm {
 		{"truncated in the footer", replace(func(b []byte) []byte { return b[:len(b)-100] }), "it ends with"},
 		{"truncated at the seal", replace(func(b []byte) []byte { return b[:sealAt(b)] }), "not a readable Parquet file"},
 		{"truncated in a page", replace(func(b []byte) []byte { return b[:50] }), "not a readable Parquet file"},
-		{"without its beginning", replace(func(b []byte) []byte { return b[10:] }), "damaged: the data"},
-		{"doubled", replace(func(b []byte) []byte { return append(b, b...) }), "damaged: the data"},
+		{"without its beginning", replace(func(b []byte) []byte { return b[10:] }), "damaged: the file begins with"},
+		{"doubled", replace(func(b []byte) []byte { return append(b, b...) }), "damaged: "},
 		{"zero", replace(func(b []byte) []byte { return make([]byte, len(b)) }), "it ends with"},
-		{"flipped in the first mark", flip(func(n, seal int) int { return 1 }), "damaged: the data"},
-		{"flipped in a page header", flip(func(n, seal int) int { return 8 }), "damaged: the data"},
-		{"flipped in a page", flip(func(n, seal int) int { return seal / 2 }), "damaged: the data"},
-		{"flipped in the page index", flip(func(n, seal int) int { return seal - 3 }), "damaged: the data"},
+		{"flipped in the first mark", flip(func(n, seal int) int { return 1 }), "damaged: "},
+		{"flipped in a page header", flip(func(n, seal int) int { return 8 }), "damaged: "},
+		{"flipped in a page", flip(func(n, seal int) int { return seal / 2 }), "damaged: "},
+		{"flipped in the page index", flip(func(n, seal int) int { return seal - 3 }), "damaged: "},
 		{"flipped in the seal's mark", flip(func(n, seal int) int { return seal }), "without a seal"},
-		{"flipped in the seal's sums", flip(func(n, seal int) int { return seal + 10 }), "damaged: the data"},
+		{"flipped in the seal's sum", flip(func(n, seal int) int { return seal + 10 }), "damaged: the footer"},
 		{"flipped in the footer", flip(func(n, seal int) int { return seal + sealSize + 5 }), "damaged: the footer"},
 		{"flipped in the footer's length", flip(func(n, seal int) int { return n - 7 }), ""},
 		{"flipped in the last mark", flip(func(n, seal int) int { return n - 1 }), "it ends with"},
@@ -88,6 +88,10 @@ func write(t *testing.T, path string, b []byte) {
 		t.Fatal(err)
 	}
 }
+
+// sealSize is how many bytes stand right before the footer: a mark and the footer's
+// SHA-256.
+const sealSize = 8 + sha256.Size
 
 // sealAt returns where a partition's seal stands.
 func sealAt(b []byte) int {
