@@ -34,9 +34,9 @@ func (c *checker) row(r *record) ([]byte, error) {
 	case !c.hour.Contains(r.time):
 		return nil, fmt.Errorf("row %d, event %q, is of another hour: %s", c.got.Rows, r.id, r.time)
 	}
-	count(&c.got.Rows, true)
-	count(&c.got.Conflicts, r.conflict)
-	count(&c.got.Late, isLate(c.hour, r))
+	c.got.Rows++
+	c.got.Conflicts += one(r.conflict)
+	c.got.Late += one(isLate(c.hour, r))
 	return c.key, nil
 }
 
@@ -77,46 +77,13 @@ func (p *partition) audit(i int, visit func(*record) error) error {
 	return nil
 }
 
-// source reads block i, of which payloads are decoded when they are asked for, and
-// compares it with the table.
+// source reads block i, of which rows are decoded when they are asked for.
 func (p *partition) source(i int) (*source, error) {
-	s, err := p.openSource(i)
+	s, err := p.strips(i, true)
 	if err != nil {
 		return nil, fmt.Errorf("block %d: %w", i, err)
 	}
 	return s, nil
-}
-
-func (p *partition) openSource(i int) (*source, error) {
-	chunk, err := p.payloads(i)
-	if err != nil {
-		return nil, err
-	}
-	s := &source{}
-	if s.pages, err = readPages(chunk); err != nil {
-		return nil, err
-	}
-	s.decoded = make([][][]byte, len(s.pages))
-	c := p.checker(i)
-	var rows batch
-	rows.rows = make([]keyed, 0, p.table.Blocks[i].Rows)
-	err = p.heads(i, func(r *record) error {
-		key, err := c.row(r)
-		if err != nil {
-			return err
-		}
-		k := rows.add(key, r)
-		k.from, k.row = s, len(rows.rows)-1
-		return nil
-	})
-	if err == nil {
-		err = c.agrees(&p.table.Blocks[i])
-	}
-	s.rows = rows.rows
-	if last := s.pages[len(s.pages)-1]; err == nil && last.first+last.rows != len(s.rows) {
-		err = fmt.Errorf("%d rows, but %d payloads", len(s.rows), last.first+last.rows)
-	}
-	return s, err
 }
 
 // bounds returns the keys between which a block's keys lie, nil for none.
@@ -180,10 +147,11 @@ func (p *partition) auditAll() error {
 	return nil
 }
 
-func count(n *int64, yes bool) {
+func one(yes bool) int64 {
 	if yes {
-		*n++
+		return 1
 	}
+	return 0
 }
 
 func isLate(h afterhours.Hour, r *record) bool { return r.received >= h.End() }

@@ -12,19 +12,16 @@ type batch struct {
 type keyed struct {
 	key []byte
 	record
-	from *source // where the payload is, as that of the given row; nil: in the record
-	row  int
 }
 
 // add copies a row.
-func (b *batch) add(key []byte, r *record) *keyed {
+func (b *batch) add(key []byte, r *record) {
 	k := keyed{key: b.arena.keep(key), record: *r}
 	k.id = k.key[len(k.key)-len(r.id):]
 	k.payload = b.arena.keep(r.payload)
 	k.cells = b.keepCells(r.cells)
 	b.rows = append(b.rows, k)
 	b.bytes += int64(len(key) + len(r.payload))
-	return &b.rows[len(b.rows)-1]
 }
 
 func (b *batch) keepCells(cells []cell) []cell {

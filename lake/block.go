@@ -52,7 +52,10 @@ type part struct {
 	Sum  checksum `json:"crc"`
 }
 
-func partOf(b []byte) part { return part{int64(len(b)), checksumOf(b)} }
+// add adds bytes to the part.
+func (p *part) add(b []byte) {
+	*p = part{p.Size + int64(len(b)), checksum(crc64nvme.Update(uint64(p.Sum), b))}
+}
 
 func (b *block) size() int64 { return b.Head.Size + b.Payload.Size + b.Filter.Size }
 

@@ -3,6 +3,7 @@ package lake
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -72,38 +73,36 @@ func TestUntouchedBlocksAreCopied(t *testing.T) {
 	}
 }
 
-// TestUntouchedPagesAreCopied: of a block's payloads, a late row has one page
-// compressed anew.
+// TestUntouchedPagesAreCopied: of a block, a late row has one page of each column
+// written anew.
 func TestUntouchedPagesAreCopied(t *testing.T) {
-	l := openDirTest(t)
-	if _, err := rewrite(l, hour, RewriteOptions{}, manyRows(100, 10_000)...); err != nil {
-		t.Fatal(err)
-	}
-	pagesOf := func() (raw []string) {
-		chunk, err := opened(t, l).payloads(0)
-		if err != nil {
+	for _, at := range []int{0, 50, 98} {
+		l := openDirTest(t)
+		if _, err := rewrite(l, hour, RewriteOptions{}, manyRows(99, 10_000)...); err != nil {
 			t.Fatal(err)
 		}
-		pages, err := readPages(chunk)
-		if err != nil {
+		pagesOf := func() (raw []string) {
+			s, err := opened(t, l).source(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, strip := range s.strips {
+				raw = append(raw, string(strip.pages[colID].raw)+string(strip.pages[colPayload].raw))
+			}
+			return raw
+		}
+		before := pagesOf()
+		if len(before) < 10 {
+			t.Fatalf("%d strips, too few to tell", len(before))
+		}
+		if _, err := rewrite(l, hour, RewriteOptions{}, lateRow(at)); err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range pages {
-			raw = append(raw, string(p.raw))
+		after := pagesOf()
+		gone := slices.DeleteFunc(slices.Clone(before), func(p string) bool { return slices.Contains(after, p) })
+		if len(gone) != 1 {
+			t.Errorf("row %d: %d of %d strips are not there any more, want 1", at, len(gone), len(before))
 		}
-		return raw
-	}
-	before := pagesOf()
-	if len(before) < 10 {
-		t.Fatalf("%d pages, too few to tell", len(before))
-	}
-	if _, err := rewrite(l, hour, RewriteOptions{}, lateRow(50)); err != nil {
-		t.Fatal(err)
-	}
-	after := pagesOf()
-	gone := slices.DeleteFunc(slices.Clone(before), func(p string) bool { return slices.Contains(after, p) })
-	if len(gone) != 1 {
-		t.Errorf("%d of %d pages are not there any more, want 1", len(gone), len(before))
 	}
 }
 
@@ -164,30 +163,35 @@ func TestContentNamesRows(t *testing.T) {
 	}
 }
 
-// TestBlocksAreDividedEqually, and none is larger than allowed.
-func TestBlocksAreDividedEqually(t *testing.T) {
+// TestRowsAreDividedEqually, and no part is larger than allowed.
+func TestRowsAreDividedEqually(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		const most = 1 << 10
 		limit := rapid.IntRange(1, 50).Draw(t, "limit")
-		rows := make([]*keyed, rapid.IntRange(0, 400).Draw(t, "rows"))
+		rows := make([]keyed, rapid.IntRange(1, 400).Draw(t, "rows"))
 		for i := range rows {
-			rows[i] = &keyed{key: []byte{0}}
+			rows[i].key = binary.BigEndian.AppendUint16(nil, uint16(i))
 			if rapid.IntRange(0, 20).Draw(t, "large") == 0 {
-				rows[i].payload = make([]byte, blockBytes/rapid.IntRange(1, 9).Draw(t, "part"))
+				rows[i].payload = make([]byte, most/rapid.IntRange(1, 9).Draw(t, "part"))
 			}
 		}
-		var all []*keyed
-		for _, part := range divide(rows, limit) {
-			size := 0
-			for _, r := range part {
-				size += r.size()
+		n := 0
+		for _, part := range divide(rows, limit, most) {
+			size, largest := 0, 0
+			for i := range part {
+				size += len(part[i].payload)
+				largest = max(largest, len(part[i].payload))
+				if !bytes.Equal(part[i].key, rows[n].key) {
+					t.Fatalf("row %d is in the place of row %d", binary.BigEndian.Uint16(part[i].key), n)
+				}
+				n++
 			}
-			if len(part) == 0 || len(part) > limit+limit/4 || size-part[len(part)-1].size() > blockBytes+blockBytes/4 {
-				t.Errorf("a block of %d rows with %d bytes; %d are allowed", len(part), size, limit)
+			if len(part) == 0 || len(part) > limit+limit/4 || size > most+most/4+largest {
+				t.Errorf("a part of %d rows with %d bytes; %d are allowed", len(part), size, limit)
 			}
-			all = append(all, part...)
 		}
-		if !slices.Equal(all, rows) {
-			t.Error("other rows in the blocks")
+		if n != len(rows) {
+			t.Errorf("%d of %d rows", n, len(rows))
 		}
 	})
 }

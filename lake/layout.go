@@ -23,8 +23,6 @@ const (
 	colReceived
 	colPayload
 	colDeclared
-
-	headDeclared = colPayload // in a head, which has no payload
 )
 
 // userColumn is what a partition is sorted by first, if it is declared.
@@ -73,11 +71,15 @@ type layout struct {
 	columns []afterhours.Column
 	user    int // index of the user column, or -1
 	paths   []jsonfield.Path
-	schema  *parquet.Schema
-	heads   *parquet.Schema // without the payload
+
+	cols     []column               // of the file, in the order of the schema
+	physical []int                  // the same in the order of a block: payloads last
+	heads    []int                  // all but the payload
+	sorting  []format.SortingColumn // the order as Parquet's metadata says it
 
 	template   func() (*format.FileMetaData, error) // of a file without rows
-	encoders   sync.Pool                            // of *encoder
+	writers    sync.Pool                            // of *stripWriter
+	readers    sync.Pool                            // of *stripReader
 	extractors sync.Pool                            // of *extractor
 }
 
@@ -109,10 +111,29 @@ func newLayout(cols []afterhours.Column) (*layout, error) {
 			return nil, err
 		}
 	}
-	l.schema = parquet.NewSchema("event", newGroup(cols, true))
-	l.heads = parquet.NewSchema("event", newGroup(cols, false))
+	l.cols = []column{
+		colID:       {"event_id", format.ByteArray, false, true},
+		colTime:     {"event_time", format.Int64, false, true},
+		colReceived: {"received_at", format.Int64, false, true},
+		colPayload:  {"payload", format.ByteArray, false, false},
+	}
+	for _, c := range cols {
+		l.cols = append(l.cols, column{c.Name, kindOf(c.Type), true, true})
+	}
+	l.cols = append(l.cols, column{"conflict", format.Boolean, false, true})
+	for i := range l.cols {
+		if i != colPayload {
+			l.heads = append(l.heads, i)
+		}
+	}
+	l.physical = append(slices.Clone(l.heads), colPayload)
+	for _, name := range sortOf(cols) {
+		i := slices.IndexFunc(l.cols, func(c column) bool { return c.name == name })
+		l.sorting = append(l.sorting, format.SortingColumn{ColumnIdx: int32(i), NullsFirst: true})
+	}
 	l.template = sync.OnceValues(l.empty)
-	l.encoders.New = func() any { return newEncoder(l) }
+	l.writers.New = func() any { return &stripWriter{layout: l} }
+	l.readers.New = func() any { return &stripReader{layout: l} }
 	l.extractors.New = func() any { return &extractor{jsonfield.New(l.paths...), make([]jsonfield.Value, len(cols))} }
 	return l, nil
 }
@@ -127,7 +148,7 @@ type extractor struct {
 func (l *layout) empty() (meta *format.FileMetaData, err error) {
 	defer guard(&err)
 	var b bytes.Buffer
-	w := parquet.NewGenericWriter[any](&b, l.schema, parquet.CreatedBy("Afterhours", "1", ""))
+	w := parquet.NewGenericWriter[any](&b, l.schema(), parquet.CreatedBy("Afterhours", "1", ""))
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
@@ -257,7 +278,9 @@ func (f *field) Name() string { return f.name }
 // Value is what parquet-go calls to write Go structs, which the lake does not.
 func (f *field) Value(base reflect.Value) reflect.Value { return base.FieldByName(f.name) }
 
-func newGroup(cols []afterhours.Column, payload bool) *group {
+func (l *layout) schema() *parquet.Schema { return parquet.NewSchema("event", newGroup(l.columns)) }
+
+func newGroup(cols []afterhours.Column) *group {
 	g := &group{Group: parquet.Group{}}
 	add := func(name string, n parquet.Node) {
 		g.fields = append(g.fields, &field{n, name})
@@ -268,9 +291,7 @@ func newGroup(cols []afterhours.Column, payload bool) *group {
 	add("event_id", text)
 	add("event_time", micros)
 	add("received_at", micros)
-	if payload {
-		add("payload", text)
-	}
+	add("payload", text)
 	for _, c := range cols {
 		add(c.Name, parquet.Optional(nodeOf(c.Type)))
 	}
@@ -278,8 +299,21 @@ func newGroup(cols []afterhours.Column, payload bool) *group {
 	return g
 }
 
-// nodeOf returns the Parquet type of a declared column. Only strings have a
-// dictionary: they repeat, and a row group bounds how large it can get.
+// kindOf returns what values of a declared column are stored as.
+func kindOf(t afterhours.ColumnType) format.Type {
+	switch t {
+	case afterhours.String:
+		return format.ByteArray
+	case afterhours.Double:
+		return format.Double
+	case afterhours.Boolean:
+		return format.Boolean
+	default:
+		return format.Int64
+	}
+}
+
+// nodeOf returns the Parquet type of a declared column.
 func nodeOf(t afterhours.ColumnType) parquet.Node {
 	switch t {
 	case afterhours.Int64:
@@ -291,57 +325,7 @@ func nodeOf(t afterhours.ColumnType) parquet.Node {
 	case afterhours.Timestamp:
 		return parquet.Encoded(parquet.Timestamp(parquet.Microsecond), &parquet.Plain)
 	default:
-		return parquet.Encoded(parquet.String(), &parquet.RLEDictionary)
-	}
-}
-
-// sorting is the order as Parquet's metadata says it.
-func (l *layout) sorting() []format.SortingColumn {
-	var s []format.SortingColumn
-	for _, name := range sortOf(l.columns) {
-		i := slices.IndexFunc(l.schema.Fields(), func(f parquet.Field) bool { return f.Name() == name })
-		s = append(s, format.SortingColumn{ColumnIdx: int32(i), NullsFirst: true})
-	}
-	return s
-}
-
-// value returns a cell as Parquet's value for column i of the file.
-func (c cell) value(t afterhours.ColumnType, i int) parquet.Value {
-	if !c.set {
-		return parquet.NullValue().Level(0, 0, i)
-	}
-	var v parquet.Value
-	switch t {
-	case afterhours.String:
-		v = parquet.ByteArrayValue(c.bytes)
-	case afterhours.Double:
-		v = parquet.DoubleValue(math.Float64frombits(uint64(c.bits)))
-	case afterhours.Boolean:
-		v = parquet.BooleanValue(c.bits == 1)
-	default:
-		v = parquet.Int64Value(c.bits)
-	}
-	return v.Level(0, 1, i)
-}
-
-// cellOf is the inverse of value. The bytes are the value's.
-func cellOf(t afterhours.ColumnType, v parquet.Value) cell {
-	if v.IsNull() {
-		return cell{}
-	}
-	switch t {
-	case afterhours.String:
-		return cell{set: true, bytes: notNil(v.ByteArray())}
-	case afterhours.Double:
-		return cell{set: true, bits: int64(math.Float64bits(v.Double()))}
-	case afterhours.Boolean:
-		c := cell{set: true}
-		if v.Boolean() {
-			c.bits = 1
-		}
-		return c
-	default:
-		return cell{set: true, bits: v.Int64()}
+		return parquet.Encoded(parquet.String(), &parquet.Plain)
 	}
 }
 

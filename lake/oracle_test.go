@@ -312,8 +312,8 @@ func (m *model) check(t *rapid.T) {
 	}
 	var conflicts, late int64
 	for _, c := range want {
-		count(&conflicts, c.Conflict)
-		count(&late, c.Late())
+		conflicts += one(c.Conflict)
+		late += one(c.Late())
 	}
 	seen, away := int64(len(m.in(merged, pruned))), int64(len(m.in(pruned)))
 	if b.Rows != int64(len(want)) || b.Seen != seen || b.Pruned != away || b.Conflicts != conflicts || b.Late != late {

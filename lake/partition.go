@@ -4,21 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
 
-	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/bloom"
-	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/afterhours/afterhours"
 )
-
-// readBuffer is how much of a column is read at once.
-const readBuffer = 64 << 10
 
 // partition is an open Parquet file of the lake. Its methods may be called by
 // several goroutines at once.
@@ -60,11 +56,11 @@ func openPartition(f io.ReaderAt, size int64, h afterhours.Hour) (p *partition, 
 	if err != nil {
 		return nil, err
 	}
-	file, err := openParquet(&end{footer, size - int64(len(footer))}, size)
-	if err != nil {
-		return nil, err
+	var meta format.FileMetaData
+	if err := decodeThrift(footer[:len(footer)-footerEnd], &meta); err != nil {
+		return nil, fmt.Errorf("not a readable Parquet file: %w", err)
 	}
-	text, ok := file.Lookup(manifestKey)
+	text, ok := lookup(&meta, manifestKey)
 	if !ok {
 		return nil, errors.New("a Parquet file without a manifest: not written by Afterhours")
 	}
@@ -75,33 +71,48 @@ func openPartition(f io.ReaderAt, size int64, h afterhours.Hour) (p *partition, 
 	if m.Hour != h {
 		return nil, fmt.Errorf("partition says that it is of hour %s", m.Hour)
 	}
-	l, err := layoutOf(m.Columns)
+	p = &partition{manifest: m, manifestSize: int64(len(text)), groups: meta.RowGroups, sealed: sealed, reader: f, size: size}
+	if p.layout, err = layoutOf(m.Columns); err != nil {
+		return nil, err
+	}
+	template, err := p.layout.template()
 	if err != nil {
 		return nil, err
 	}
-	if got, want := file.Schema().String(), l.schema.String(); got != want {
-		return nil, fmt.Errorf("its columns are not those that its manifest declares: %s", strings.Join(strings.Fields(got), " "))
+	if !reflect.DeepEqual(meta.Schema, template.Schema) {
+		return nil, fmt.Errorf("its columns are not those that its manifest declares: %s", describe(meta.Schema))
 	}
-	p = &partition{manifest: m, manifestSize: int64(len(text)), layout: l, groups: file.Metadata().RowGroups, sealed: sealed, reader: f, size: size}
 	if err := p.content.UnmarshalText([]byte(m.Content)); err != nil {
 		return nil, err
 	}
 	p.index = sync.OnceValues(p.readIndex)
-	return p, p.readTable(file)
+	return p, p.readTable(&meta)
 }
 
-func openParquet(f io.ReaderAt, size int64) (*parquet.File, error) {
-	file, err := parquet.OpenFile(f, size, parquet.ReadBufferSize(readBuffer),
-		parquet.SkipMagicBytes(true), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err != nil {
-		return nil, fmt.Errorf("not a readable Parquet file: %w", err)
+// lookup returns an entry of a footer.
+func lookup(meta *format.FileMetaData, key string) (value string, ok bool) {
+	for _, kv := range meta.KeyValueMetadata {
+		if kv.Key == key {
+			return kv.Value, true
+		}
 	}
-	return file, nil
+	return "", false
+}
+
+// describe names the columns of a schema.
+func describe(schema []format.SchemaElement) string {
+	var names []string
+	for i := range schema {
+		if e := &schema[i]; e.Type.Valid {
+			names = append(names, fmt.Sprintf("%s %v %v", e.RepetitionType.V, e.Type.V, e.Name))
+		}
+	}
+	return strings.ToLower(strings.Join(names, ", "))
 }
 
 // readTable reads the table of blocks, which must agree with manifest and footer.
-func (p *partition) readTable(file *parquet.File) (err error) {
-	text, ok := file.Lookup(blocksKey)
+func (p *partition) readTable(meta *format.FileMetaData) (err error) {
+	text, ok := lookup(meta, blocksKey)
 	if !ok {
 		return errors.New("a Parquet file without a table of blocks: not written by Afterhours")
 	}
@@ -109,7 +120,7 @@ func (p *partition) readTable(file *parquet.File) (err error) {
 		return err
 	}
 	all, m := p.table.sums(), p.manifest
-	if n := file.NumRows(); n != m.Rows || all.Rows != n || all.Late != m.Late || all.Conflicts != m.Conflicts {
+	if n := meta.NumRows; n != m.Rows || all.Rows != n || all.Late != m.Late || all.Conflicts != m.Conflicts {
 		return fmt.Errorf("footer says %d rows, manifest %d with %d late and %d conflicts, table of blocks %d with %d and %d",
 			n, m.Rows, m.Late, m.Conflicts, all.Rows, all.Late, all.Conflicts)
 	}
@@ -120,7 +131,7 @@ func (p *partition) readTable(file *parquet.File) (err error) {
 	for i, b := range p.table.Blocks {
 		p.starts = append(p.starts, at)
 		g := &p.groups[i]
-		if len(g.Columns) <= colPayload || g.NumRows != b.Rows || g.FileOffset != at || g.Columns[colPayload].MetaData.DataPageOffset != at+b.Head.Size {
+		if len(g.Columns) != len(p.layout.cols) || g.NumRows != b.Rows || g.FileOffset != at || g.Columns[colPayload].MetaData.DataPageOffset != at+b.Head.Size {
 			return fmt.Errorf("row group %d is not where the table of blocks has it", i)
 		}
 		at += b.size()
@@ -170,20 +181,6 @@ func (p *partition) filter(i int) (bloom.SplitBlockFilter, error) {
 	return f, nil
 }
 
-// openFilter reads a Bloom filter as Parquet has it.
-func openFilter(b []byte) (bloom.SplitBlockFilter, error) {
-	r := new(thrift.CompactProtocol).NewReaderFromBytes(b)
-	var head format.BloomFilterHeader
-	if err := thrift.NewDecoder(r).Decode(&head); err != nil {
-		return nil, err
-	}
-	b = b[r.BytesRead():]
-	if len(b) != int(head.NumBytes) || len(b) == 0 || len(b)%bloom.BlockSize != 0 {
-		return nil, fmt.Errorf("a filter of %d bytes, but its header says %d", len(b), head.NumBytes)
-	}
-	return bloom.MakeSplitBlockFilter(b), nil
-}
-
 // readIndex reads the page index.
 func (p *partition) readIndex() (x *pageIndex, err error) {
 	defer guard(&err)
@@ -194,18 +191,14 @@ func (p *partition) readIndex() (x *pageIndex, err error) {
 	}
 	x = &pageIndex{}
 	for i := range p.groups {
-		var columns [][]byte
-		offsets := make([]format.OffsetIndex, len(p.groups[i].Columns))
+		var columns, offsets [][]byte
 		for j := range p.groups[i].Columns {
 			c := &p.groups[i].Columns[j]
 			var text []byte
 			if c.ColumnIndexLength > 0 {
 				text = b[c.ColumnIndexOffset-start:][:c.ColumnIndexLength]
 			}
-			columns = append(columns, text)
-			if err := decodeThrift(b[c.OffsetIndexOffset-start:][:c.OffsetIndexLength], &offsets[j]); err != nil {
-				return nil, fmt.Errorf("page index of block %d: %w", i, err)
-			}
+			columns, offsets = append(columns, text), append(offsets, b[c.OffsetIndexOffset-start:][:c.OffsetIndexLength])
 		}
 		x.columns, x.offsets = append(x.columns, columns), append(x.offsets, offsets)
 	}
@@ -218,12 +211,7 @@ func (p *partition) described(i int) (*encoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	start := p.starts[i]
-	b := &encoded{block: p.table.Blocks[i], group: moved(&p.groups[i], -start), columnIndex: x.columns[i]}
-	for _, pages := range x.offsets[i] {
-		b.offsetIndex = append(b.offsetIndex, movedPages(pages, -start))
-	}
-	return b, nil
+	return &encoded{block: p.table.Blocks[i], origin: p.starts[i], group: p.groups[i], columnIndex: x.columns[i], offsetIndex: x.offsets[i]}, nil
 }
 
 // checkEnds makes sure that what lies around the blocks is as it was written.
@@ -282,122 +270,76 @@ func (p *partition) rows(visit func(*record) error) error {
 	return nil
 }
 
-// blockRows visits every row of a block.
+// blockRows visits every row of a block. The record is overwritten after each
+// visit.
 func (p *partition) blockRows(i int, visit func(*record) error) error {
-	chunk, err := p.payloads(i)
+	src, err := p.strips(i, true)
 	if err != nil {
 		return err
 	}
-	pages, err := readPages(chunk)
-	if err != nil {
-		return err
-	}
-	var values [][]byte
-	err = p.heads(i, func(r *record) error {
-		if len(values) == 0 {
-			if len(pages) == 0 {
-				return errors.New("more rows than payloads")
-			}
-			if values, err = pages[0].values(); err != nil {
-				return err
-			}
-			pages = pages[1:]
-		}
-		r.payload, values = values[0], values[1:]
-		return visit(r)
-	})
-	if err == nil && len(values)+len(pages) > 0 {
-		err = errors.New("more payloads than rows")
-	}
-	return err
-}
-
-// heads visits every row of a block, without its payload. The record is overwritten
-// after each visit.
-func (p *partition) heads(i int, visit func(*record) error) error {
-	head, err := p.head(i)
-	if err != nil {
-		return err
-	}
-	return p.layout.decode(head, moved(&p.groups[i], -p.starts[i]), visit)
+	return src.visit(p.layout.physical, visit)
 }
 
 // ids visits the ID of every row of a block, reading no other column.
-func (p *partition) ids(i int, visit func(row int, id []byte) error) (err error) {
-	defer guard(&err)
-	head, err := p.head(i)
+func (p *partition) ids(i int, visit func(row int, id []byte) error) error {
+	src, err := p.strips(i, false)
+	if err == nil {
+		n := 0
+		err = src.visit([]int{colID}, func(r *record) error {
+			if err := visit(n, r.id); err != nil {
+				return stopped{err}
+			}
+			n++
+			return nil
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("block %d: %w", i, err)
 	}
-	g, err := p.layout.open(head, moved(&p.groups[i], -p.starts[i]))
+	return nil
+}
+
+// strips reads block i, or its head only, without decoding anything.
+func (p *partition) strips(i int, payloads bool) (*source, error) {
+	x, err := p.index()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c := columnReader{pages: g.ColumnChunks()[colID].Pages()}
-	defer c.close()
-	for n := range int(g.NumRows()) {
-		v, err := c.next()
+	head, err := p.head(i)
+	if err != nil {
+		return nil, err
+	}
+	s := &source{layout: p.layout, rows: int(p.table.Blocks[i].Rows)}
+	for j := range p.layout.cols {
+		data, start := head, p.starts[i]
+		if j == colPayload {
+			if !payloads {
+				continue
+			}
+			if data, err = p.payloads(i); err != nil {
+				return nil, err
+			}
+			start += int64(len(head))
+		}
+		pages, err := locations(x.offsets[i][j])
+		if err == nil {
+			err = s.pages(j, pages, data, start)
+		}
 		if err != nil {
-			return fmt.Errorf("block %d: %w", i, err)
-		}
-		if err := visit(n, v.ByteArray()); err != nil {
-			return stopped{err}
+			return nil, fmt.Errorf("column %s: %w", p.layout.cols[j].name, err)
 		}
 	}
-	return c.end()
+	return s, nil
 }
 
-// open opens a row group by its head, described as if its file began with it.
-func (l *layout) open(head []byte, g format.RowGroup) (parquet.RowGroup, error) {
-	g.Ordinal = 0
-	meta, err := l.footer([]format.RowGroup{g})
+// bound gives the strips of block i the bounds of their pages.
+func (p *partition) bound(i int, s *source) error {
+	x, err := p.index()
+	if err == nil {
+		err = s.bound(x.columns[i])
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("page index of block %d: %w", i, err)
 	}
-	footer, err := encodeFooter(meta)
-	if err != nil {
-		return nil, err
-	}
-	// As long as the group is, of which the rest is never read.
-	at := max(int64(len(head)), g.Columns[colPayload].MetaData.DataPageOffset+g.Columns[colPayload].MetaData.TotalCompressedSize)
-	file, err := openParquet(&twoParts{head, footer, at}, at+int64(len(footer)))
-	if err != nil {
-		return nil, err
-	}
-	return file.RowGroups()[0], nil
-}
-
-// decode visits the rows of a head. The record is overwritten after each visit.
-func (l *layout) decode(head []byte, g format.RowGroup, visit func(*record) error) (err error) {
-	defer guard(&err)
-	group, err := l.open(head, g)
-	if err != nil {
-		return err
-	}
-	r := newGroupReader(group, l)
-	defer r.close()
-	for range group.NumRows() {
-		if err := r.next(); err != nil {
-			return err
-		}
-		if err := visit(&r.rec); err != nil {
-			return err
-		}
-	}
-	return r.end()
-}
-
-// twoParts is a file of which only the beginning and the end are at hand.
-type twoParts struct {
-	head, footer []byte
-	at           int64 // where the footer begins
-}
-
-// ReadAt reads what lies within one of the parts.
-func (f *twoParts) ReadAt(p []byte, off int64) (int, error) {
-	part, start := f.head, int64(0)
-	if off >= f.at {
-		part, start = f.footer, f.at
-	}
-	return (&end{part, start}).ReadAt(p, off)
+	return nil
 }

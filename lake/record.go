@@ -103,6 +103,27 @@ func (d *decoder) take(n int) []byte {
 	return v
 }
 
+// fixed reads what must stand there.
+func (d *decoder) fixed(want string) {
+	if string(d.take(len(want))) != want {
+		d.bad = true
+	}
+}
+
+func (d *decoder) uint32() uint32 {
+	if v := d.take(4); len(v) == 4 {
+		return binary.LittleEndian.Uint32(v)
+	}
+	return 0
+}
+
+func (d *decoder) uint64() uint64 {
+	if v := d.take(8); len(v) == 8 {
+		return binary.LittleEndian.Uint64(v)
+	}
+	return 0
+}
+
 func (d *decoder) byte() byte {
 	if v := d.take(1); len(v) == 1 {
 		return v[0]

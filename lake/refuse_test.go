@@ -80,11 +80,11 @@ func forgeBlock(t testing.TB, l *layout, rows []record) *encoded {
 	for _, r := range rows {
 		in.add(l.appendKey(nil, &r), &r)
 	}
-	all := make([]*keyed, len(rows))
-	for i := range rows {
-		all[i] = &in.rows[i]
+	filter := newFilter(len(rows))
+	for _, r := range rows {
+		filter.Insert(hashID(r.id))
 	}
-	b, _, err := newEncoder(l).encode(all)
+	b, err := l.assemble([]*strip{(&stripWriter{layout: l}).write(in.rows)}, filter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func rekeyed(t *testing.T, key, value string) []byte {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w := parquet.NewGenericWriter[any](&out, l.schema, parquet.KeyValueMetadata(key, value))
+	w := parquet.NewGenericWriter[any](&out, l.schema(), parquet.KeyValueMetadata(key, value))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestVerifyFindsWrongRows(t *testing.T) {
 		if err := b.Verify(); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Verify = %v, want something about %q", name, err, c.want)
 		}
-		// A rewrite verifies the blocks that it makes anew, so it does not spread the
+		// A rewrite verifies the strips that it makes anew, so it does not spread the
 		// fault. That IDs are unique it must take the base's word for.
 		if _, err := rewrite(l, hour, RewriteOptions{}, sample(hour, 3)...); err == nil && name != "twice" {
 			t.Errorf("%s: the rewrite went through", name)

@@ -126,11 +126,11 @@ func (m *merge) take(i int) error {
 		if l.erased {
 			continue
 		}
-		r, err := s.record(l.row)
+		r, err := s.row(l.row)
 		if err != nil {
 			return err
 		}
-		if err := m.takeRow(r); err != nil {
+		if err := m.takeRow(&r.record); err != nil {
 			return stopped{err}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/parquet-go/parquet-go/bloom"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -46,6 +47,10 @@ func (m *merge) deliver(ctx context.Context, f *partitionFile, w *work) error {
 	if w.done == nil {
 		return f.copy(m.base.partition, w.copy)
 	}
+	// What comes before is copied while this is being made.
+	if err := f.endRun(); err != nil {
+		return err
+	}
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -59,13 +64,15 @@ func (m *merge) deliver(ctx context.Context, f *partitionFile, w *work) error {
 	return nil
 }
 
-// work is a stretch of the new partition: a block of the base to copy, or the rows
-// of one that lie between two keys, merged with others.
+// work is a stretch of the new partition: a block of the base to copy, or rows that
+// lie between two keys, merged with those of a block of the base.
 type work struct {
 	copy int // if done is nil
 
-	base     func() ([]*keyed, error) // what stays of a block, nil if there is none
-	from, to []byte                   // nil: no bound
+	block    int                     // of the base, whose rows are merged; -1: none
+	stay     func() ([]keyed, error) // all rows of it that stay
+	alone    bool                    // no other work has rows of the block
+	from, to []byte                  // nil: no bound
 	rows     *batch
 	made     []*encoded
 	done     chan struct{}
@@ -78,7 +85,7 @@ func (m *merge) plan(rest stream, do func(*work) error) error {
 		return err
 	}
 	if !m.streams() || len(m.base.partition.table.Blocks) == 0 {
-		return m.planBlock(head, nil, nil, nil, do)
+		return m.planBlock(head, -1, nil, nil, do)
 	}
 	p := m.base.partition
 	for i := range p.table.Blocks {
@@ -89,18 +96,19 @@ func (m *merge) plan(rest stream, do func(*work) error) error {
 			}
 			continue
 		}
-		if err := m.planBlock(head, sync.OnceValues(func() ([]*keyed, error) { return m.stay(i) }), from, to, do); err != nil {
+		if err := m.planBlock(head, i, from, to, do); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// planBlock divides what lies between two keys so that no more rows than one
-// block has are added at once.
-func (m *merge) planBlock(head *survivors, base func() ([]*keyed, error), from, to []byte, do func(*work) error) error {
-	for {
-		w := &work{base: base, from: from, to: to, rows: &batch{}, done: make(chan struct{})}
+// planBlock divides what lies between two keys, and has a block of the base unless
+// that is -1, so that no more rows than one block has are added at once.
+func (m *merge) planBlock(head *survivors, block int, from, to []byte, do func(*work) error) error {
+	stay := sync.OnceValues(func() ([]keyed, error) { return m.stay(block) })
+	for alone := true; ; alone = false {
+		w := &work{block: block, stay: stay, from: from, to: to, rows: &batch{}, done: make(chan struct{})}
 		for head.before(to) && !w.rows.full(m.lake.opt.BlockRows) {
 			if err := m.interrupted(len(w.rows.rows)); err != nil {
 				return err
@@ -115,6 +123,7 @@ func (m *merge) planBlock(head *survivors, base func() ([]*keyed, error), from, 
 		if more {
 			w.to = separator(w.rows.rows[len(w.rows.rows)-1].key, head.key)
 		}
+		w.alone = alone && !more
 		if err := do(w); err != nil || !more {
 			return err
 		}
@@ -149,40 +158,57 @@ func (s *survivors) before(key []byte) bool {
 	return s.key != nil && (key == nil || bytes.Compare(s.key, key) < 0)
 }
 
-// stay returns the rows of block i that stay in it.
-func (m *merge) stay(i int) ([]*keyed, error) {
-	s, err := m.base.partition.source(i)
+// stay returns the rows of block i that stay in it, all decoded.
+func (m *merge) stay(i int) ([]keyed, error) {
+	src, err := m.base.partition.source(i)
 	if err != nil {
 		return nil, refuse(err)
 	}
 	leaving := m.leaving[i]
-	rows := make([]*keyed, 0, len(s.rows)-len(leaving))
+	rows := make([]keyed, 0, src.rows-len(leaving))
+	for k := range src.strips {
+		t, err := src.open(k, true)
+		if err != nil {
+			return nil, refuse(fmt.Errorf("block %d: %w", i, err))
+		}
+		rows = append(rows, m.drop(t, &leaving)...)
+	}
+	return rows, nil
+}
+
+// drop returns the rows of a strip that stay, and accounts for those that leave, which
+// stand first in the list. They leave the list.
+func (m *merge) drop(t *strip, leaving *[]leaving) []keyed {
+	if !t.loses(*leaving) {
+		return t.rows
+	}
 	var hash hasher
 	var dropped, erasure content
 	var erased int64
-	for n := range s.rows {
-		if len(leaving) == 0 || leaving[0].row != n {
-			rows = append(rows, &s.rows[n])
+	rows := make([]keyed, 0, len(t.rows))
+	for k := range t.rows {
+		r := &t.rows[k]
+		if len(*leaving) == 0 || (*leaving)[0].row != t.first+k {
+			rows = append(rows, *r)
 			continue
 		}
-		r, err := s.record(n)
-		if err != nil {
-			return nil, refuse(err)
-		}
-		c := hash.row(r)
+		c := hash.row(&r.record)
 		dropped = dropped.add(c)
-		if leaving[0].erased {
+		if (*leaving)[0].erased {
 			erasure = erasure.add(c)
 			erased++
 		}
-		leaving = leaving[1:]
+		*leaving = (*leaving)[1:]
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.dropped, m.erasure = m.dropped.add(dropped), m.erasure.add(erasure)
 	m.manifest.Erased += erased
-	return rows, nil
+	return rows
 }
+
+// loses reports whether the first of the rows that leave is one of the strip's.
+func (t *strip) loses(l []leaving) bool { return len(l) > 0 && l[0].row < t.first+t.n }
 
 // build makes the blocks of a piece of work, and verifies them.
 func (m *merge) build(ctx context.Context, w *work) (err error) {
@@ -193,133 +219,261 @@ func (m *merge) build(ctx context.Context, w *work) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	rows, err := w.merged()
+	patched := false
+	if w.alone && w.block >= 0 {
+		patched, err = m.patch(w)
+	}
+	if err == nil && !patched {
+		err = m.rebuild(w)
+	}
 	if err != nil {
 		return err
 	}
-	enc := m.layout.encoders.Get().(*encoder)
-	parts := divide(rows, m.lake.opt.BlockRows)
+	w.stay, w.rows = nil, nil
+	close(w.done)
+	return ctx.Err()
+}
+
+// rebuild makes blocks of all rows, decoded.
+func (m *merge) rebuild(w *work) error {
+	rows, err := w.merged()
+	if err != nil || len(rows) == 0 {
+		return err
+	}
 	from := w.from
+	parts := divide(rows, m.lake.opt.BlockRows, blockBytes)
 	for i, part := range parts {
 		to := w.to
 		if i+1 < len(parts) {
 			to = separator(part[len(part)-1].key, parts[i+1][0].key)
 		}
-		b, err := m.buildBlock(enc, part, from, to)
-		if err != nil {
+		b := m.newBlock(from, newFilter(len(part)))
+		if err := b.write(part, from, to); err != nil {
 			return err
 		}
-		w.made = append(w.made, b)
+		if err := b.end(w); err != nil {
+			return err
+		}
 		from = to
 	}
-	m.layout.encoders.Put(enc) // not after an error, which may have left anything in it
-	w.base, w.rows = nil, nil
-	close(w.done)
-	return ctx.Err()
+	return nil
+}
+
+// patch makes a block of the base anew, of which only strips are decoded that a row
+// leaves or enters. It reports false if the block must be divided or needs a larger
+// filter.
+func (m *merge) patch(w *work) (bool, error) {
+	p, leaving, added := m.base.partition, m.leaving[w.block], w.rows.rows
+	was := &p.table.Blocks[w.block]
+	filter, err := p.filter(w.block)
+	if err != nil {
+		return false, refuse(err)
+	}
+	rows := int(was.Rows) - len(leaving) + len(added)
+	size := p.groups[w.block].Columns[colPayload].MetaData.TotalUncompressedSize + w.rows.bytes
+	if rows > share(rows, m.lake.opt.BlockRows) || size > int64(share(int(size), blockBytes)) || !filterHolds(filter, rows) {
+		return false, nil
+	}
+	src, err := p.source(w.block)
+	if err == nil {
+		err = p.bound(w.block, src)
+	}
+	if err != nil {
+		return false, refuse(err)
+	}
+	b := m.newBlock(w.from, filter)
+	b.copied = block{Rows: was.Rows, Late: was.Late, Conflicts: was.Conflicts}
+	for i := range src.strips {
+		if added, err = m.patchStrip(b, src, i, w, added, &leaving); err != nil {
+			return false, fmt.Errorf("block %d: %w", w.block, err)
+		}
+	}
+	if err := b.addCopied(); err != nil {
+		return false, refuse(fmt.Errorf("block %d: %w", w.block, err))
+	}
+	return true, b.end(w)
+}
+
+// patchStrip copies strip i, or writes what becomes of its rows and of those added
+// rows that fall into it. It returns the other added rows.
+func (m *merge) patchStrip(b *newBlock, src *source, i int, w *work, added []keyed, leaving *[]leaving) ([]keyed, error) {
+	target, to := -1, w.to
+	if len(added) > 0 {
+		var err error
+		var next []byte
+		if target, next, err = src.stripFor(&added[0], i); err != nil {
+			return nil, refuse(err)
+		}
+		if next != nil {
+			to = next
+		}
+	}
+	t := src.strips[i]
+	if i != target && !t.loses(*leaving) {
+		b.strips = append(b.strips, t)
+		b.copies += int64(t.n)
+		return added, nil
+	}
+	if _, err := src.open(i, true); err != nil {
+		return nil, refuse(err)
+	}
+	from := t.rows[0].key
+	if i == 0 {
+		from = w.from
+	}
+	n := 0
+	if i == target {
+		n = position(added, to)
+	} else if i+1 < len(src.strips) {
+		next, err := src.open(i+1, false)
+		if err != nil {
+			return nil, refuse(err)
+		}
+		to = next.rows[0].key
+	}
+	b.forget(t)
+	rows, err := mergeRows(m.drop(t, leaving), added[:n])
+	if err != nil {
+		return nil, err
+	}
+	return added[n:], b.write(rows, from, to)
 }
 
 // merged returns the rows of a piece of work in order.
-func (w *work) merged() ([]*keyed, error) {
-	var stay []*keyed
-	if w.base != nil {
-		all, err := w.base()
-		if err != nil {
-			return nil, err
-		}
-		stay = all[position(all, w.from):]
-		if w.to != nil {
-			stay = stay[:position(stay, w.to)]
-		}
+func (w *work) merged() ([]keyed, error) {
+	if w.block < 0 {
+		return w.rows.rows, nil
 	}
-	rows := make([]*keyed, 0, len(stay)+len(w.rows.rows))
-	for i := range w.rows.rows {
-		r := &w.rows.rows[i]
-		n := position(stay, r.key)
-		if n < len(stay) && bytes.Equal(stay[n].key, r.key) {
-			return nil, fmt.Errorf("event %q would be there twice", r.id)
-		}
-		rows = append(append(rows, stay[:n]...), r)
-		stay = stay[n:]
+	stay, err := w.stay()
+	if err != nil {
+		return nil, err
 	}
-	return append(rows, stay...), nil
+	if w.from != nil {
+		stay = stay[position(stay, w.from):]
+	}
+	return mergeRows(stay[:position(stay, w.to)], w.rows.rows)
 }
 
-// position returns how many rows are before a key.
-func position(rows []*keyed, key []byte) int {
-	n, _ := slices.BinarySearchFunc(rows, key, func(r *keyed, key []byte) int { return bytes.Compare(r.key, key) })
+// mergeRows merges two lists of rows that are in order.
+func mergeRows(a, b []keyed) ([]keyed, error) {
+	rows := make([]keyed, 0, len(a)+len(b))
+	for i := range b {
+		n := position(a, b[i].key)
+		if n < len(a) && bytes.Equal(a[n].key, b[i].key) {
+			return nil, fmt.Errorf("event %q would be there twice", b[i].id)
+		}
+		rows = append(append(rows, a[:n]...), b[i])
+		a = a[n:]
+	}
+	return append(rows, a...), nil
+}
+
+// position returns how many rows are before a key; all if it is nil, and there is
+// no bound.
+func position(rows []keyed, key []byte) int {
+	if key == nil {
+		return len(rows)
+	}
+	n, _ := slices.BinarySearchFunc(rows, key, func(r keyed, key []byte) int { return bytes.Compare(r.key, key) })
 	return n
 }
 
-// divide divides rows among blocks of at most so many rows: as few as are allowed,
-// and equally.
-func divide(rows []*keyed, limit int) (parts [][]*keyed) {
-	bytes := 0
-	for _, r := range rows {
-		bytes += r.size()
+// newBlock is a block that is being made.
+type newBlock struct {
+	block
+	m      *merge
+	strips []*strip
+	filter bloom.SplitBlockFilter
+
+	copied block // of a block of the base, without the strips that are written anew
+	copies int64 // rows of the strips that are copied
+}
+
+func (m *merge) newBlock(from []byte, f bloom.SplitBlockFilter) *newBlock {
+	return &newBlock{block: block{From: from}, m: m, filter: f}
+}
+
+// forget takes the rows of a strip out of what is copied.
+func (b *newBlock) forget(t *strip) {
+	for i := range t.rows {
+		r := &t.rows[i].record
+		b.copied.Rows--
+		b.copied.Conflicts -= one(r.conflict)
+		b.copied.Late -= one(isLate(b.m.base.Hour, r))
 	}
-	most, mostBytes := share(len(rows), limit), share(bytes, blockBytes)
-	first, size := 0, 0 // of the part
-	for i, r := range rows {
-		size += r.size()
-		if i+1-first == most || size >= mostBytes || i+1 == len(rows) {
-			parts = append(parts, rows[first:i+1])
-			first, size = i+1, 0
+}
+
+// addCopied counts what is copied. It is wrong if the base's entry in its table was.
+func (b *newBlock) addCopied() error {
+	c := &b.copied
+	if c.Rows != b.copies || c.Late < 0 || c.Late > c.Rows || c.Conflicts < 0 || c.Conflicts > c.Rows {
+		return fmt.Errorf("of its rows %d are copied, which the table of blocks has as %d with %d late and %d conflicts", b.copies, c.Rows, c.Late, c.Conflicts)
+	}
+	b.Rows, b.Late, b.Conflicts = b.Rows+c.Rows, b.Late+c.Late, b.Conflicts+c.Conflicts
+	return nil
+}
+
+// write appends rows, whose keys lie between two, decodes what it encoded, and
+// compares.
+func (b *newBlock) write(rows []keyed, from, to []byte) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	l := b.m.layout
+	for i := range rows {
+		b.filter.Insert(hashID(rows[i].id))
+	}
+	w := l.writers.Get().(*stripWriter)
+	defer l.writers.Put(w)
+	c := &checker{layout: l, hour: b.m.base.Hour, from: from, to: to}
+	for _, part := range divide(rows, stripRows, stripBytes) {
+		s := w.write(part)
+		if err := b.verify(s, c); err != nil {
+			return fmt.Errorf("verify before the upload: %w", err)
 		}
+		b.strips = append(b.strips, s)
 	}
-	return parts
+	b.Rows, b.Late, b.Conflicts = b.Rows+c.got.Rows, b.Late+c.got.Late, b.Conflicts+c.got.Conflicts
+	return nil
 }
 
-// share returns how much one part gets of n, which is not divided if it is only a
-// quarter more than the limit.
-func share(n, limit int) int {
-	if n <= limit+limit/4 {
-		return n
-	}
-	parts := (n + limit - 1) / limit
-	return (n + parts - 1) / parts
-}
-
-// buildBlock encodes rows, decodes what it encoded, and compares.
-func (m *merge) buildBlock(enc *encoder, rows []*keyed, from, to []byte) (*encoded, error) {
-	b, payloads, err := enc.encode(rows)
-	if err != nil {
-		return nil, fmt.Errorf("write partition: %w", err)
-	}
-	b.From = from
-	if err := m.verifyBlock(b, payloads, rows, to); err != nil {
-		return nil, fmt.Errorf("verify before the upload: %w", err)
-	}
-	return b, nil
-}
-
-// verifyBlock compares a block, decoded, with the rows that it was made of, and
-// counts them.
-func (m *merge) verifyBlock(b *encoded, payloads *payloadWriter, rows []*keyed, to []byte) error {
-	if err := payloads.verify(b.data[1], rows); err != nil {
-		return err
-	}
-	filter, err := openFilter(b.data[2])
+// verify compares a strip, decoded, with the rows that it was made of, which it
+// forgets.
+func (b *newBlock) verify(s *strip, c *checker) error {
+	r := c.layout.readers.Get().(*stripReader)
+	defer c.layout.readers.Put(r)
+	recs, err := r.read(s, c.layout.physical)
 	if err != nil {
 		return err
 	}
-	c := &checker{layout: m.layout, hour: m.base.Hour, from: b.From, to: to}
-	n := 0
-	err = m.layout.decode(b.data[0], b.group, func(r *record) error {
-		key, err := c.row(r)
+	for i := range recs {
+		key, err := c.row(&recs[i])
 		switch {
 		case err != nil:
 			return err
-		case n == len(rows) || !bytes.Equal(key, rows[n].key) || !rows[n].sameHead(r):
-			return fmt.Errorf("row %d, event %q, is not what was written", n, r.id)
-		case !filter.Check(hashID(r.id)):
-			return fmt.Errorf("event %q is not in the block's filter", r.id)
+		case !bytes.Equal(key, s.rows[i].key) || !recs[i].same(&s.rows[i].record):
+			return fmt.Errorf("event %q is not what was written", recs[i].id)
+		case !b.filter.Check(hashID(recs[i].id)):
+			return fmt.Errorf("event %q is not in the block's filter", recs[i].id)
 		}
-		n++
-		return nil
-	})
-	if err == nil && n != len(rows) {
-		err = fmt.Errorf("%d rows were written, but %d are read", len(rows), n)
 	}
-	b.Rows, b.Late, b.Conflicts = c.got.Rows, c.got.Late, c.got.Conflicts
-	return err
+	s.rows = nil
+	return nil
+}
+
+// end gives the finished block to a piece of work, unless it has no rows.
+func (b *newBlock) end(w *work) error {
+	if len(b.strips) == 0 {
+		return nil
+	}
+	e, err := b.m.layout.assemble(b.strips, b.filter)
+	if err != nil {
+		return fmt.Errorf("write partition: %w", err)
+	}
+	e.From, e.Rows, e.Late, e.Conflicts = b.From, b.Rows, b.Late, b.Conflicts
+	if e.group.NumRows != b.Rows {
+		return fmt.Errorf("verify before the upload: a block has %d rows, want %d", e.group.NumRows, b.Rows)
+	}
+	w.made = append(w.made, e)
+	return nil
 }
