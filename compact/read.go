@@ -22,7 +22,7 @@ func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 		return errGiant
 	}
 	r.laneOf = map[afterhours.Segment]string{}
-	var mu sync.Mutex // Add takes one row at a time
+	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(lanesAtOnce)
 	for _, l := range lanes {
@@ -32,8 +32,8 @@ func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 					return nil
 				}
 				mu.Lock()
-				defer mu.Unlock()
 				r.laneOf[row.ID.Segment] = l.Name
+				mu.Unlock()
 				return rw.Add(row.ID, origin(l, row.Event.Received), row.Event)
 			})
 		})

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"sync"
 
 	"github.com/afterhours/afterhours"
 )
@@ -43,7 +42,6 @@ type merge struct {
 	placed    content           // of the rows that were given a place in a block
 	places    int64             // how many these are
 
-	mu      sync.Mutex
 	dropped content // of the rows that left their block, taken and erased
 	erasure content // of the erased ones among them
 }

@@ -6,8 +6,10 @@ import (
 	"io"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go/bloom"
 	"github.com/parquet-go/parquet-go/format"
@@ -149,10 +151,7 @@ func (p *partition) part(at int64, what part) ([]byte, error) {
 	if err := readAt(p.reader, b, at); err != nil {
 		return nil, err
 	}
-	if checksumOf(b) != what.Sum {
-		return nil, fmt.Errorf("damaged: bytes %d to %d do not match their checksum", at, at+what.Size)
-	}
-	return b, nil
+	return b, what.holds(b, at)
 }
 
 // head reads the head of a block.
@@ -233,21 +232,44 @@ func (p *partition) check() error {
 		return err
 	}
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range p.table.Blocks {
+	var next atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(p.table.Blocks)) {
 		g.Go(func() error {
-			_, err := p.head(i)
-			if err == nil {
-				_, err = p.payloads(i)
+			var buf []byte
+			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
+				if err := p.checkBlock(i, &buf); err != nil {
+					return fmt.Errorf("block %d: %w", i, err)
+				}
 			}
-			if err != nil {
-				return fmt.Errorf("block %d: %w", i, err)
-			}
-			_, err = p.filter(i)
-			return err
+			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// checkBlock makes sure that a block is as it was written. It reads into the buffer.
+func (p *partition) checkBlock(i int, buf *[]byte) error {
+	b := &p.table.Blocks[i]
+	*buf = slices.Grow((*buf)[:0], int(b.size()))[:b.size()]
+	if err := readAt(p.reader, *buf, p.starts[i]); err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, part := range []part{b.Head, b.Payload, b.Filter} {
+		if err := part.holds((*buf)[at:][:part.Size], p.starts[i]+at); err != nil {
+			return err
+		}
+		at += part.Size
+	}
+	return nil
+}
+
+// holds reports whether bytes, which were read at an offset, are the part.
+func (p part) holds(b []byte, at int64) error {
+	if checksumOf(b) == p.Sum {
+		return nil
+	}
+	return fmt.Errorf("damaged: bytes %d to %d do not match their checksum", at, at+p.Size)
 }
 
 // rows visits every row in the order of the file. The record is overwritten

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/afterhours/afterhours"
 )
@@ -64,13 +65,15 @@ type NotedRows struct {
 	Origin  afterhours.Origin
 }
 
-// Rewrite makes an hour's next partition. It is for one goroutine at a time.
+// Rewrite makes an hour's next partition. Several goroutines may add rows at once;
+// all else is for one goroutine, after that.
 type Rewrite struct {
 	lake   *Lake
 	base   *Base
 	opt    RewriteOptions
 	layout *layout
 
+	mu      sync.Mutex // of what several goroutines change: those that add, later those that take or make blocks
 	added   afterhours.RowSet
 	noted   afterhours.RowSet
 	origins map[afterhours.Segment]afterhours.Origin // of rows added or noted
@@ -198,7 +201,8 @@ func (r *Rewrite) place(seg afterhours.Segment, o afterhours.Origin) error {
 // the day on which the row was received will do. The manifest will record exactly
 // the rows added, besides the base's and the noted ones, as merged. A row that is
 // merged or noted already changes nothing. An event that is invalid or of another
-// hour is an error: it must not be published here.
+// hour is an error: it must not be published here. Several goroutines may add rows at
+// once.
 func (r *Rewrite) Add(id afterhours.RowID, o afterhours.Origin, e afterhours.Event) error {
 	if err := r.addRow(id, o, e); err != nil {
 		return fmt.Errorf("add event %q to partition %s: %w", e.ID, r.base.Hour, err)
@@ -213,21 +217,52 @@ func (r *Rewrite) addRow(id afterhours.RowID, o afterhours.Origin, e afterhours.
 	if e.Type != r.base.Hour.Type || !r.base.Hour.Contains(e.Time) {
 		return fmt.Errorf("it is of hour %s", e.Hour())
 	}
-	if m := r.inherited(); m != nil && m.Merged.Has(id) || r.noted.Has(id) || r.added.Has(id) {
+	if m := r.inherited(); m != nil && m.Merged.Has(id) || r.noted.Has(id) {
+		return nil
+	}
+	// Most of the work is done before the lock is taken.
+	a := adders.Get().(*adder)
+	defer a.release()
+	a.rec = record{id: []byte(e.ID), time: e.Time, received: e.Received, payload: e.Payload, cells: a.rec.cells}
+	r.layout.extract(&a.rec)
+	a.encode(r.layout)
+	row, hash := a.hash.row(&a.rec), hashID(a.rec.id)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.added.Has(id) {
 		return nil
 	}
 	if err := r.place(id.Segment, o); err != nil {
 		return err
 	}
-	rec := record{id: []byte(e.ID), time: e.Time, received: e.Received, payload: e.Payload}
-	r.layout.extract(&rec)
-	if err := r.sortRow(r.rows, &rec); err != nil {
+	if err := r.rows.add(a.key, a.body); err != nil {
 		return err
 	}
-	r.sum = r.sum.add(r.hash.row(&rec))
-	r.ids.add(hashID(rec.id))
+	r.sum = r.sum.add(row)
+	r.ids.add(hash)
 	r.added.Add(id)
 	return nil
+}
+
+// adder has a row made ready for a sorter. It is for one goroutine at a time.
+type adder struct {
+	rec  record
+	key  []byte
+	body []byte
+	hash hasher
+}
+
+var adders = sync.Pool{New: func() any { return &adder{} }}
+
+func (a *adder) release() {
+	a.rec = record{cells: a.rec.cells[:0]}
+	adders.Put(a)
+}
+
+// encode makes the key and the body of the record, of which all cells are set.
+func (a *adder) encode(l *layout) {
+	a.key = l.appendKey(a.key[:0], &a.rec)
+	a.body = appendBody(a.body[:0], &a.rec, hasCells)
 }
 
 // sortRow adds a row, of which all cells are set, to a sorter by the order of the
