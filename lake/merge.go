@@ -15,14 +15,15 @@ import (
 // merge is a publish at work, from the rows added to a verified file.
 //
 // Rows of the base that may be copies of added ones are taken out and go through
-// the same sorting by ID as these. The rest of the base stays where it is: a block
-// that no row leaves or enters is copied, the others are made anew. If the order
+// the same sorting by ID as these. The rest of the base stays where it is: blocks
+// that no row leaves or enters are copied, and of the others the strips of rows. If the order
 // or the columns are others than the base's, all its rows are taken out.
 //
 // Every step is accounted for. By sums of hashes, of IDs or of whole rows: what went
-// into a sorter came out of it, and what left the base was taken or erased. Row by
-// row: what a new block holds, decoded again, is what it was made of. Bytes that are
-// copied, of blocks or of pages of payloads, are compared by their checksums.
+// into a sorter came out of it, what left the base was taken or erased, and what
+// strips hold that are written anew, decoded again, is what they held in the base and
+// what was placed there. Row by row: they are what they were made of. Bytes that are
+// copied, of blocks or of strips, are compared by their checksums.
 type merge struct {
 	*Rewrite
 	ctx      context.Context
@@ -42,8 +43,11 @@ type merge struct {
 	placed    content           // of the rows that were given a place in a block
 	places    int64             // how many these are
 
-	dropped content // of the rows that left their block, taken and erased
-	erasure content // of the erased ones among them
+	// Of rows, and guarded by mu:
+	dropped content // those that left their block, taken and erased
+	erasure content // the erased ones among them
+	undone  content // those that the base has in strips that are written anew
+	written content // those of the new strips, as they are read back
 }
 
 // sortRows returns, in the order of the partition, the survivors of all rows
@@ -148,6 +152,9 @@ func (m *merge) account(blocks block) error {
 	}
 	if m.placed != m.sum.sub(m.separated).add(m.survivors) {
 		return errors.New("other rows were placed than came out of the sorting")
+	}
+	if m.written != m.undone.sub(m.dropped).add(m.placed) {
+		return errors.New("other rows were written than were placed or stay")
 	}
 	all, p := m.placed, m.base.partition
 	m.manifest.Content = all.String()

@@ -83,7 +83,7 @@ var users = []struct {
 // as one rewrite. Nothing is published exactly if no row would change.
 func TestRewritesEqualOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l, err := Open(context.Background(), "file://"+tempDir(t), Options{BlockRows: rapid.SampledFrom([]int{1, 2, 3, 8, 0}).Draw(t, "rows of a block")})
+		l, err := Open(context.Background(), "file://"+tempDir(t), Options{BlockRows: rapid.SampledFrom([]int{1, 2, 3, 8, 32, 64, 0}).Draw(t, "rows of a block")})
 		if err != nil {
 			t.Fatal(err)
 		}

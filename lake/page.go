@@ -24,10 +24,10 @@ import (
 // which would tie all strips of a block to each other.
 
 // Bounds of a strip, whichever is reached first: about what is compressed anew for
-// one late row.
+// one late row. Of rows it has at most this part of what a block may have.
 const (
 	stripBytes = 64 << 10 // of payloads
-	stripRows  = 1024
+	stripShare = 32
 )
 
 // zstd at its fastest level: on events as JSON the next one takes a third longer and

@@ -166,13 +166,21 @@ func (m *merge) stay(i int) ([]keyed, error) {
 	}
 	leaving := m.leaving[i]
 	rows := make([]keyed, 0, src.rows-len(leaving))
+	var hash hasher
+	var undone content
 	for k := range src.strips {
 		t, err := src.open(k, true)
 		if err != nil {
 			return nil, refuse(fmt.Errorf("block %d: %w", i, err))
 		}
+		for n := range t.rows {
+			undone = undone.add(hash.row(&t.rows[n].record))
+		}
 		rows = append(rows, m.drop(t, &leaving)...)
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.undone = m.undone.add(undone)
 	return rows, nil
 }
 
@@ -387,6 +395,10 @@ type newBlock struct {
 
 	copied block // of a block of the base, without the strips that are written anew
 	copies int64 // rows of the strips that are copied
+
+	hash    hasher
+	written content // of the rows written, as they are read back
+	undone  content // of the rows that the strips had in the base
 }
 
 func (m *merge) newBlock(from []byte, f bloom.SplitBlockFilter) *newBlock {
@@ -397,6 +409,7 @@ func (m *merge) newBlock(from []byte, f bloom.SplitBlockFilter) *newBlock {
 func (b *newBlock) forget(t *strip) {
 	for i := range t.rows {
 		r := &t.rows[i].record
+		b.undone = b.undone.add(b.hash.row(r))
 		b.copied.Rows--
 		b.copied.Conflicts -= one(r.conflict)
 		b.copied.Late -= one(isLate(b.m.base.Hour, r))
@@ -426,7 +439,7 @@ func (b *newBlock) write(rows []keyed, from, to []byte) error {
 	w := l.writers.Get().(*stripWriter)
 	defer l.writers.Put(w)
 	c := &checker{layout: l, hour: b.m.base.Hour, from: from, to: to}
-	for _, part := range divide(rows, stripRows, stripBytes) {
+	for _, part := range divide(rows, max(1, b.m.lake.opt.BlockRows/stripShare), stripBytes) {
 		s := w.write(part)
 		if err := b.verify(s, c); err != nil {
 			return fmt.Errorf("verify before the upload: %w", err)
@@ -456,6 +469,7 @@ func (b *newBlock) verify(s *strip, c *checker) error {
 		case !b.filter.Check(hashID(recs[i].id)):
 			return fmt.Errorf("event %q is not in the block's filter", recs[i].id)
 		}
+		b.written = b.written.add(b.hash.row(&recs[i]))
 	}
 	s.rows = nil
 	return nil
@@ -463,6 +477,9 @@ func (b *newBlock) verify(s *strip, c *checker) error {
 
 // end gives the finished block to a piece of work, unless it has no rows.
 func (b *newBlock) end(w *work) error {
+	b.m.mu.Lock()
+	b.m.written, b.m.undone = b.m.written.add(b.written), b.m.undone.add(b.undone)
+	b.m.mu.Unlock()
 	if len(b.strips) == 0 {
 		return nil
 	}

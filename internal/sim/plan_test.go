@@ -117,7 +117,7 @@ func newPlan(seed uint64, drop map[int]bool) plan {
 		p.skew = append(p.skew, skew)
 	}
 	p.starved = r.IntN(len(p.skew))
-	p.blockRows = pick(r, []int{0, 1, 2, 3})
+	p.blockRows = pick(r, []int{0, 1, 2, 3, 32, 64})
 	p.deliveries(r, drop)
 	return p
 }
