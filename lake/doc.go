@@ -31,17 +31,24 @@
 // a partition can change without being found, and nothing of one that has changed
 // is parsed.
 //
+// # Strips
+//
+// The rows of a block are cut into strips of up to 64 KiB of payloads or 1,024 rows,
+// and each column has one page of each strip, of plain values. So all pages of a
+// strip can be copied together into another block, as bytes. Pages are written and
+// read by this package, footers and schemas by parquet-go.
+//
 // # Rewriting
 //
 // [Lake.Base] reads what there is, [Lake.Rewrite] takes new rows, and
 // [Rewrite.Publish] merges them, writes a temporary file, and uploads it under the
 // condition that the object is still the base. Blocks that no row leaves or enters
-// are copied; of others the pages of payloads that none does. What is new is
-// decoded and compared with what it was made of before the upload, what was copied
-// is compared by its checksums, and every row is accounted for.
-// Whoever loses gets [ErrConflict] and starts again from Base: nothing is ever
-// written over a version that was not read. If the process dies at any point,
-// the lake has either the old partition or the new one.
+// are copied; of others the strips that none does. What is new is decoded and compared
+// with what it was made of before the upload, what was copied is compared by its
+// checksums, and every row is accounted for. Whoever loses gets [ErrConflict] and
+// starts again from Base: nothing is ever written over a version that was not read.
+// If the process dies at any point, the lake has either the old partition or the new
+// one.
 //
 // # Lineage and books
 //

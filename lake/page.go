@@ -247,7 +247,7 @@ func (c *column) lower(v cell) []byte {
 	case format.Boolean:
 		return []byte{byte(v.bits)}
 	case format.Double:
-		if v.bits == 0 { // of the two zeros the lower one, as Parquet demands
+		if v.bits<<1 == 0 { // of the two zeros the lower one, as Parquet demands
 			return binary.LittleEndian.AppendUint64(nil, 1<<63)
 		}
 	}
@@ -258,9 +258,7 @@ func (c *column) lower(v cell) []byte {
 // 0xFF has nothing behind it, and stays.
 func (c *column) upper(v cell) []byte {
 	switch {
-	case c.kind == format.Double && uint64(v.bits) == 1<<63:
-		return make([]byte, 8)
-	case c.kind == format.Double && v.bits == 0:
+	case c.kind == format.Double && v.bits<<1 == 0:
 		return make([]byte, 8)
 	case c.kind != format.ByteArray || len(v.bytes) <= boundBytes:
 		return c.lower(v)
