@@ -91,7 +91,7 @@ type Config struct {
 // Defaults returns the configuration of a production compactor.
 func Defaults() Config {
 	return Config{
-		Policy:        Policy{Grace: 2 * time.Minute, Quiet: 10 * time.Minute, AgeShare: 8, MaxDelay: 24 * time.Hour},
+		Policy:        Policy{Grace: 2 * time.Minute, Quiet: 10 * time.Minute, AgeShare: 8, MaxDelay: 24 * time.Hour, RowWorth: 4 << 20},
 		Workers:       4,
 		Giants:        1,
 		GiantBytes:    64 << 20,

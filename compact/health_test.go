@@ -323,13 +323,13 @@ func TestLargePartitionIsAGiant(t *testing.T) {
 	rewrite(t, c)
 	c.cfg.GiantBytes = s.partitions[testHour].Bytes - 1
 	s.calls = nil
-	if out := c.rewriteIn(t.Context(), testHour, smallClass); !errors.Is(out.Err, errGiant) {
+	if out := c.rewriteIn(t.Context(), testHour, smallClass, stay{}); !errors.Is(out.Err, errGiant) {
 		t.Errorf("outcome %+v among the small, want that it is a giant", out)
 	}
 	if slices.Contains(s.calls, "Lanes "+testHour.String()) {
 		t.Errorf("calls %v, want the board alone", s.calls)
 	}
-	if out := c.rewriteIn(t.Context(), testHour, giantClass); out.Err != nil {
+	if out := c.rewriteIn(t.Context(), testHour, giantClass, stay{}); out.Err != nil {
 		t.Error(out.Err)
 	}
 }

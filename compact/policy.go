@@ -2,6 +2,7 @@ package compact
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"github.com/afterhours/afterhours"
@@ -13,12 +14,15 @@ import (
 // An hour is first published when it is over plus Grace; one that lies days ahead
 // is not waited for. What comes later waits until nothing more has come for a
 // while: the older the hour, the longer, since a rewrite that moves a whole
-// partition for one row should be as rare as the row is late.
+// partition for one row should be as rare as the row is late. Then its rows are
+// weighed: a rewrite that would write many bytes again for few rows waits for more
+// of them, or for longer.
 type Policy struct {
 	Grace    time.Duration // after the hour's end, before its first rewrite
 	Quiet    time.Duration // without another mark, before a later rewrite, at least
 	AgeShare float64       // the quiet asked for is the hour's age divided by this, if that is more; 0: never
 	MaxDelay time.Duration // longest wait of a mark, whatever comes after it
+	RowWorth int64         // bytes worth writing again for one late row that has waited for the quiet; 0: rows are not weighed
 }
 
 // Validate reports every fault of the policy, joined.
@@ -30,17 +34,20 @@ func (p Policy) Validate() error {
 	if p.AgeShare < 0 {
 		errs = append(errs, errors.New("age-share cannot be negative"))
 	}
+	if p.RowWorth < 0 {
+		errs = append(errs, errors.New("row-worth cannot be negative"))
+	}
 	return errors.Join(errs...)
 }
 
 // Due returns when an hour is to be rewritten whose first unserved mark was
-// appended at first and whose last at last.
+// appended at first and whose last at last, as far as marks tell: what they are of
+// may not outweigh the partition yet.
 func (p Policy) Due(h afterhours.Hour, first, last afterhours.Micros) time.Time {
-	over := h.End().Time().Add(p.Grace)
-	if first.Time().Before(over) {
-		return earlier(over, first.Time().Add(maxAhead+p.Grace))
+	if p.early(h, first) {
+		return earlier(p.over(h), first.Time().Add(maxAhead+p.Grace))
 	}
-	quiet := p.quiet(last.Time().Sub(h.End().Time()))
+	quiet := p.quiet(h, last)
 	// Marks that keep coming delay a rewrite to twice the quiet, and never
 	// beyond MaxDelay.
 	return earlier(last.Time().Add(quiet), first.Time().Add(min(2*quiet, p.MaxDelay)))
@@ -57,10 +64,36 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// quiet returns how long nothing must have come for an hour of this age.
-func (p Policy) quiet(age time.Duration) time.Duration {
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// over returns when an hour is rewritten that was marked while it ran.
+func (p Policy) over(h afterhours.Hour) time.Time { return h.End().Time().Add(p.Grace) }
+
+// early reports whether an hour was first marked before it was over, grace included.
+func (p Policy) early(h afterhours.Hour, first afterhours.Micros) bool {
+	return first.Time().Before(p.over(h))
+}
+
+// quiet returns how long nothing must have come after an hour's last mark.
+func (p Policy) quiet(h afterhours.Hour, last afterhours.Micros) time.Duration {
 	if p.AgeShare == 0 {
 		return p.Quiet
 	}
+	age := last.Time().Sub(h.End().Time())
 	return max(p.Quiet, time.Duration(float64(age)/p.AgeShare))
+}
+
+// price returns how long late rows must have waited, their waits added up, to be
+// worth writing a partition of so many bytes again.
+func (p Policy) price(h afterhours.Hour, last afterhours.Micros, bytes int64) time.Duration {
+	if p.RowWorth == 0 {
+		return 0
+	}
+	d := float64(p.quiet(h, last)) * float64(bytes) / float64(p.RowWorth)
+	return time.Duration(min(d, math.MaxInt64/4)) // 73 years
 }

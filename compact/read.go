@@ -17,7 +17,11 @@ const lanesAtOnce = 4
 // readNew adds every readable row outside the set to the rewrite, holes
 // included. A row is recorded as merged only because it was added here.
 func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
-	lanes := r.unread()
+	var settled afterhours.Day
+	if m := r.base.Manifest; m != nil && !r.mode.whole() {
+		settled = m.Settled
+	}
+	lanes := r.unread(r.lanes, r.have, settled)
 	if r.class == smallClass && bytesOf(lanes) > r.cfg.GiantBytes {
 		return errGiant
 	}
@@ -41,21 +45,18 @@ func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 	return g.Wait()
 }
 
-// unread returns the lanes that may have rows outside the set.
-func (r *job) unread() []store.Lane {
-	var settled afterhours.Day
-	if m := r.base.Manifest; m != nil && !r.mode.whole() {
-		settled = m.Settled
-	}
-	var lanes []store.Lane
-	for _, l := range r.lanes {
+// unread returns the lanes that may have rows outside the set. Shared ones from
+// before the given day have none.
+func (c *Compactor) unread(lanes []store.Lane, have afterhours.RowSet, settled afterhours.Day) []store.Lane {
+	var unread []store.Lane
+	for _, l := range lanes {
 		day, shared := l.Shared()
-		if complete(l, r.have) || shared && day < settled || r.expired(l) {
+		if complete(l, have) || shared && day < settled || c.expired(l) {
 			continue
 		}
-		lanes = append(lanes, l)
+		unread = append(unread, l)
 	}
-	return lanes
+	return unread
 }
 
 // complete reports whether the set holds every row a closed lane will ever have,

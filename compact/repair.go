@@ -14,7 +14,7 @@ import (
 // the object has are given up. It is the way out for a stuck hour of which no
 // older version can be restored.
 func (c *Compactor) Discard(ctx context.Context, h afterhours.Hour) Outcome {
-	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.attempt(ctx, h, discard, anyClass) })
+	out := c.untilPublished(ctx, h, func() (Outcome, error) { return c.attempt(ctx, h, discard, anyClass, stay{}) })
 	return c.repaired(ctx, out)
 }
 

@@ -29,13 +29,14 @@ var errGiant = errors.New("the hour is a giant")
 // the same hour in several processes at once: of two publishes the later one
 // starts again from what the earlier one left.
 func (c *Compactor) Rewrite(ctx context.Context, h afterhours.Hour) Outcome {
-	return c.finish(c.rewriteIn(ctx, h, anyClass))
+	return c.finish(c.rewriteIn(ctx, h, anyClass, stay{}))
 }
 
 // rewriteIn is Rewrite for one class of workers, before anybody is told. An hour
-// that does not belong to the class is errGiant.
-func (c *Compactor) rewriteIn(ctx context.Context, h afterhours.Hour, of class) Outcome {
-	return c.untilPublished(ctx, h, func() (Outcome, error) { return c.serveRequests(ctx, h, of) })
+// that does not belong to the class is errGiant; one that may wait, and is not worth
+// it yet, is [NotYet].
+func (c *Compactor) rewriteIn(ctx context.Context, h afterhours.Hour, of class, s stay) Outcome {
+	return c.untilPublished(ctx, h, func() (Outcome, error) { return c.serveRequests(ctx, h, of, s) })
 }
 
 // untilPublished repeats an attempt that lost its publish to another.
@@ -64,22 +65,25 @@ func (c *Compactor) untilPublished(ctx context.Context, h afterhours.Hour, attem
 
 // serveRequests is one rewrite in the way that was asked for. If it stops
 // anywhere before the publish, nothing has changed; if it stops after, the next
-// one finds nothing new.
-func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, of class) (Outcome, error) {
+// one finds nothing new. What was asked for does not wait.
+func (c *Compactor) serveRequests(ctx context.Context, h afterhours.Hour, of class, s stay) (Outcome, error) {
 	requests, err := c.board.Requests(ctx, h)
 	if err != nil {
 		return Outcome{}, err
+	}
+	if len(requests) > 0 {
+		s = stay{}
 	}
 	m := merge
 	if slices.ContainsFunc(requests, func(r store.Request) bool { return r.Rebuild }) {
 		m = rebuild
 	}
-	out, err := c.attempt(ctx, h, m, of)
+	out, err := c.attempt(ctx, h, m, of, s)
 	if errors.Is(err, lake.ErrNotCovered) {
 		// Some raw rows have expired: what only the partition still has must be
 		// kept, so this is a merge after all.
 		c.cfg.Logger.Warn("raw rows do not cover the partition, merging instead of rebuilding", "hour", h.String())
-		out, err = c.attempt(ctx, h, refresh, of)
+		out, err = c.attempt(ctx, h, refresh, of, stay{})
 	}
 	if err != nil {
 		return out, err
@@ -106,12 +110,16 @@ const (
 // whole reports whether all raw rows are read, whatever the base has.
 func (m mode) whole() bool { return m == rebuild || m == discard }
 
-// attempt publishes the hour's partition anew, unless that would change nothing.
-func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, of class) (Outcome, error) {
+// attempt publishes the hour's partition anew, unless that would change nothing, or
+// is not worth it yet.
+func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, of class, s stay) (Outcome, error) {
 	// The board is read before the base: a generation it knows was published by
 	// then, so a base without it has gone back or vanished.
 	known, _, err := c.board.Partition(ctx, h)
 	if err != nil {
+		return Outcome{}, err
+	}
+	if err := c.weigh(ctx, h, known, s); err != nil {
 		return Outcome{}, err
 	}
 	if of == smallClass && known.Bytes > c.cfg.GiantBytes {
@@ -363,6 +371,8 @@ func (c *Compactor) finish(o Outcome) Outcome {
 	switch {
 	case errors.Is(o.Err, context.Canceled):
 		log.Info("rewrite interrupted")
+	case errors.As(o.Err, new(NotYet)):
+		log.Debug("not worth a rewrite yet", "why", o.Err)
 	case o.Err != nil:
 		log.Error("rewrite failed", "err", o.Err)
 	case o.Unchanged:

@@ -227,7 +227,8 @@ func (v *server) start(work context.Context) bool {
 	case w.giant:
 		of = giantClass
 	}
-	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, of)} }()
+	s := v.schedule.stay(w)
+	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, of, s)} }()
 	return true
 }
 
@@ -279,7 +280,8 @@ func (v *server) distrust(ctx context.Context) error {
 }
 
 // finished settles what a rewrite leaves behind: its marks are done, or its hour
-// is due again.
+// is due again. That it is not worth it yet is no progress: to find that out takes
+// neither a download nor an upload.
 func (v *server) finished(ctx context.Context, f finished) {
 	v.running--
 	if f.w.giant {
@@ -291,6 +293,11 @@ func (v *server) finished(ctx context.Context, f finished) {
 		return
 	}
 	v.finish(f.out)
+	var wait NotYet
+	if errors.As(f.out.Err, &wait) {
+		v.schedule.notYet(f.w, v.cfg.Now(), wait.Until)
+		return
+	}
 	if f.out.Err != nil {
 		v.failed(ctx, f)
 		return

@@ -24,6 +24,12 @@ type waiting struct {
 	stuck       bool   // until somebody acts
 	turn        uint64 // among hours that are due at the same time
 	index       int    // position in its heap, -1 while being rewritten
+
+	// When its rows did not outweigh its partition, what its last mark was then, and
+	// when they will if nothing more comes; zero if they were not weighed.
+	weighed time.Time
+	heard   afterhours.Micros
+	worth   time.Time
 }
 
 // schedule is the set of hours that owe a rewrite, and which of them are being
@@ -93,14 +99,40 @@ func (s *schedule) dueAt(w *waiting) time.Time {
 	if s.now {
 		return time.Time{}
 	}
-	due := s.policy(w.hour).Due(w.hour, w.first, w.last)
+	p := s.policy(w.hour)
+	due := p.Due(w.hour, w.first, w.last)
+	if !w.weighed.IsZero() {
+		due = w.weighAgain(p, due)
+	}
 	if s.within > 0 {
 		due = earlier(due, w.first.Time().Add(s.within))
 	}
-	if due.After(w.known) {
-		return due
+	return later(due, w.known)
+}
+
+// weighAgain returns when an hour whose rows did not outweigh its partition is to be
+// looked at again: when they do, or, if more has come, after another quiet.
+func (w *waiting) weighAgain(p Policy, due time.Time) time.Time {
+	again := w.worth
+	if w.last > w.heard {
+		again = earlier(again, later(due, w.weighed.Add(p.quiet(w.hour, w.last))))
 	}
-	return w.known
+	return earlier(again, w.first.Time().Add(p.MaxDelay))
+}
+
+// stay returns how long an hour may wait although it is due, if its rows do not
+// outweigh its partition. What was marked while the hour ran is no late row, and an
+// hour that failed is to show as soon as it can whether it works again.
+func (s *schedule) stay(w *waiting) stay {
+	p := s.policy(w.hour)
+	if s.now || w.failures > 0 || p.RowWorth == 0 || p.early(w.hour, w.first) {
+		return stay{}
+	}
+	until := w.first.Time().Add(p.MaxDelay)
+	if s.within > 0 {
+		until = earlier(until, w.first.Time().Add(s.within))
+	}
+	return stay{w.first, w.last, until}
 }
 
 // resume has the hours whose marks come from now on, and which are due already,
@@ -165,6 +197,15 @@ func (s *schedule) tooLarge(w *waiting) {
 	s.push(w)
 }
 
+// notYet ends a rewrite that, as was found at now, is not worth it before the given
+// time. The hour waits on, with all its marks.
+func (s *schedule) notYet(w *waiting, now, worth time.Time) {
+	w.weighed, w.heard, w.worth = now, w.last, worth
+	s.back(w)
+	w.due = s.dueAt(w)
+	s.push(w)
+}
+
 // served ends a rewrite that went well; marks that came meanwhile are next.
 func (s *schedule) served(w *waiting) {
 	delete(s.busy, w.hour)
@@ -191,7 +232,7 @@ func (s *schedule) back(w *waiting) {
 	delete(s.busy, w.hour)
 	if n := s.next[w.hour]; n != nil {
 		delete(s.next, w.hour)
-		w.last = n.last
+		w.last = max(w.last, n.last)
 		for p, m := range n.marks {
 			w.marks[p] = m
 		}

@@ -1,7 +1,6 @@
 package compact
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -178,30 +177,4 @@ func TestRevokedHoursAreForgotten(t *testing.T) {
 	if w := s.start(noon, true); w.hour != testHour || len(w.marks) != 1 {
 		t.Fatalf("started %+v, want %s with its mark of partition 1", w, testHour)
 	}
-}
-
-// TestRewritesOfAMonth: an hour that gets stragglers for a month, 116 a day, is
-// rewritten some fifty times. With a billion events a day of 600 types, 5 % of
-// them late, that is about 0.8 million rewrites a day; without the quiet it would
-// be one for each of the 50 million.
-func TestRewritesOfAMonth(t *testing.T) {
-	p, rnd := Defaults().Policy, rand.New(rand.NewPCG(1, 2))
-	end := testHour.End().Time()
-	month, rewrites := end.Add(30*24*time.Hour), 0
-	var first, last, due time.Time
-	for at := end; at.Before(month); at = at.Add(time.Duration(rnd.ExpFloat64() * float64(24*time.Hour) / 116)) {
-		if !first.IsZero() && due.Before(at) {
-			rewrites++
-			first = time.Time{}
-		}
-		if last = at; first.IsZero() {
-			first = at
-		}
-		due = p.Due(testHour, afterhours.MicrosOf(first), afterhours.MicrosOf(last))
-	}
-	const perDay = 24 * 600 // hours that begin in a day
-	if n := rewrites * perDay; n > 1_600_000 || n < 300_000 {
-		t.Errorf("%d rewrites of an hour, %d a day; want about 800,000", rewrites, n)
-	}
-	t.Logf("%d rewrites of an hour in a month, %d a day in all", rewrites, rewrites*perDay)
 }

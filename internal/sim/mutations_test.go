@@ -128,6 +128,9 @@ var mutations = []mutation{
 	{"deferred marks are not made again", []edit{
 		{"compact/run.go", "	go func() { done <- v.marks.Defer(ctx, marks...) }()\n", "	for _, m := range marks {\n		v.marks.Done(m)\n	}\n	go func() { done <- nil }()\n"},
 	}},
+	{"an hour that is not worth a rewrite yet is done", []edit{
+		{"compact/run.go", "		v.schedule.notYet(f.w, v.cfg.Now(), wait.Until)\n", "		for _, m := range f.w.marks {\n			v.marks.Done(m)\n		}\n		v.schedule.served(f.w)\n"},
+	}},
 	{"a failed rewrite is done", []edit{
 		{"compact/run.go", "	if f.out.Err != nil {\n		v.failed(ctx, f)\n		return\n	}\n", "	if f.out.Err != nil && v.schedule.now {\n		v.failed(ctx, f)\n		return\n	}\n"},
 	}},

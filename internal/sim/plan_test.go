@@ -119,6 +119,9 @@ func newPlan(seed uint64, drop map[int]bool) plan {
 	p.starved = r.IntN(len(p.skew))
 	p.blockRows = pick(r, []int{0, 1, 2, 3, 32, 64})
 	p.deliveries(r, drop)
+	// Drawn last, so that seeds mean what they did. Partitions have a few KiB: a row is
+	// worth it after twice the quiet, or not before the longest delay.
+	p.policy.RowWorth = pick(r, []int64{0, 2000, 500, 1})
 	return p
 }
 

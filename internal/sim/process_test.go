@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -152,6 +153,13 @@ func (w *world) compactor(p *process) (*compact.Compactor, error) {
 	cfg.Retry, cfg.MaxRetry, cfg.StuckRetry = time.Second, 4*time.Second, 4*time.Second
 	cfg.SweepEvery, cfg.ShutdownGrace = 0, w.plan.grace
 	cfg.Logger, cfg.Now = silent, p.now
+	cfg.Finished = func(o compact.Outcome) {
+		if errors.As(o.Err, new(compact.NotYet)) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.stats.count("rewrites not worth it yet", 1)
+		}
+	}
 	return compact.New(storeView{p}, p.openLake(), cfg)
 }
 

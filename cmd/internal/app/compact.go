@@ -24,13 +24,14 @@ type CompactFlags struct {
 	healthAddr   string
 	memory       Size
 	giantSize    Size
+	rowWorth     Size
 	typePolicies []string
 }
 
 // NewCompactFlags returns the flags with their defaults.
 func NewCompactFlags() *CompactFlags {
 	c := compact.Defaults()
-	return &CompactFlags{Config: c, memory: Size(c.Memory), giantSize: Size(c.GiantBytes)}
+	return &CompactFlags{Config: c, memory: Size(c.Memory), giantSize: Size(c.GiantBytes), rowWorth: Size(c.Policy.RowWorth)}
 }
 
 // AddWork adds the flags of commands that rewrite hours.
@@ -58,8 +59,9 @@ func (c *CompactFlags) AddPolicy(f *pflag.FlagSet) {
 	f.DurationVar(&p.Quiet, "quiet", p.Quiet, "later rewrites: when no more events have come for this long, or for the hour's age divided by --age-share if that is longer")
 	f.Float64Var(&p.AgeShare, "age-share", p.AgeShare, "share of an hour's age that must be quiet: with 8, events that come 24h late are rewritten when 3h passed without another; 0: the age does not count")
 	f.DurationVar(&p.MaxDelay, "max-delay", p.MaxDelay, "later rewrites: at most this long after the first event that waits, and at most twice the quiet, however many keep coming")
+	f.Var(&c.rowWorth, "row-worth", "later rewrites: partition that one late row is worth writing again for once it has waited for the quiet; a larger one waits, within --max-delay, until the waits of all rows that wait add up to as much; 0: sizes do not count")
 	f.StringArrayVar(&c.typePolicies, "type-policy", nil,
-		"the above for one event type, `TYPE:PART=VALUE,...` such as purchase:grace=1m,quiet=5m,age-share=8,max-delay=2h; parts left out are those of the general flags; may be repeated")
+		"the above for one event type, `TYPE:PART=VALUE,...` such as purchase:grace=1m,quiet=5m,age-share=8,max-delay=2h,row-worth=1MiB; parts left out are those of the general flags; may be repeated")
 }
 
 // AddDaemon adds the flags of commands that run until they are stopped.
@@ -74,7 +76,7 @@ func (c *CompactFlags) AddDaemon(f *pflag.FlagSet) {
 // config returns what the flags say, or every fault of them as a usage error.
 func (c *CompactFlags) config() (compact.Config, error) {
 	cfg := c.Config
-	cfg.Memory, cfg.GiantBytes = int64(c.memory), int64(c.giantSize)
+	cfg.Memory, cfg.GiantBytes, cfg.Policy.RowWorth = int64(c.memory), int64(c.giantSize), int64(c.rowWorth)
 	var err error
 	if cfg.Types, err = parseTypePolicies(c.typePolicies, cfg.Policy); err != nil {
 		return cfg, Usage(err)

@@ -105,7 +105,7 @@ func FuzzSize(f *testing.F) {
 
 // FuzzTypePolicy shows that a policy that is read is valid.
 func FuzzTypePolicy(f *testing.F) {
-	for _, s := range []string{"a:grace=1m,quiet=5m,age-share=8,max-delay=2h", "a:b:quiet=1m", "a:", ":", "a:age-share=1e308", "a:age-share=NaN", "a:grace=2540400h10m10s"} {
+	for _, s := range []string{"a:grace=1m,quiet=5m,age-share=8,max-delay=2h", "a:b:quiet=1m", "a:row-worth=1MiB", "a:row-worth=-1", "a:", ":", "a:age-share=1e308", "a:age-share=NaN", "a:grace=2540400h10m10s"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

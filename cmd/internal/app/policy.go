@@ -36,7 +36,7 @@ func parseTypePolicies(texts []string, general compact.Policy) (map[string]compa
 func parseTypePolicy(text string, p compact.Policy) (eventType string, _ compact.Policy, err error) {
 	colon := strings.LastIndexByte(text, ':')
 	if colon < 0 {
-		return "", p, errors.New("want TYPE:grace=1m,quiet=5m,age-share=8,max-delay=2h, or parts of it; in YAML, in quotes")
+		return "", p, errors.New("want TYPE:grace=1m,quiet=5m,age-share=8,max-delay=2h,row-worth=1MiB, or parts of it; in YAML, in quotes")
 	}
 	eventType = text[:colon]
 	if err := afterhours.ValidateType(eventType); err != nil {
@@ -69,8 +69,12 @@ func setPolicyPart(p *compact.Policy, name, value string) (err error) {
 		if err != nil || !(p.AgeShare >= 0) || math.IsInf(p.AgeShare, 0) {
 			return fmt.Errorf("age-share %q: want a number, such as 8, or 0", value)
 		}
+	case "row-worth":
+		if err := (*Size)(&p.RowWorth).Set(value); err != nil {
+			return fmt.Errorf("row-worth %w", err)
+		}
 	default:
-		return fmt.Errorf("unknown part %q, have grace, quiet, age-share and max-delay", name)
+		return fmt.Errorf("unknown part %q, have grace, quiet, age-share, max-delay and row-worth", name)
 	}
 	return err
 }

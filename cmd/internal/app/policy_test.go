@@ -28,14 +28,14 @@ func compactFlags(t *testing.T, args ...string) *CompactFlags {
 // TestTypePolicies: what a type's policy does not name is as for all others,
 // whichever of the flags comes first; a type may have colons of its own.
 func TestTypePolicies(t *testing.T) {
-	cfg, err := compactFlags(t, "--type-policy", "a:b:quiet=1m,age-share=0", "--grace", "9s", "--type-policy", "c:max-delay=2h,grace=1s").config()
+	cfg, err := compactFlags(t, "--type-policy", "a:b:quiet=1m,age-share=0", "--grace", "9s", "--row-worth", "2MiB", "--type-policy", "c:max-delay=2h,grace=1s,row-worth=0").config()
 	if err != nil {
 		t.Fatal(err)
 	}
 	own, other := cfg.Policy, cfg.Policy
 	own.Quiet, own.AgeShare = time.Minute, 0
-	other.MaxDelay, other.Grace = 2*time.Hour, time.Second
-	if cfg.Policy.Grace != 9*time.Second || len(cfg.Types) != 2 || cfg.Types["a:b"] != own || cfg.Types["c"] != other {
+	other.MaxDelay, other.Grace, other.RowWorth = 2*time.Hour, time.Second, 0
+	if cfg.Policy.Grace != 9*time.Second || cfg.Policy.RowWorth != 2<<20 || len(cfg.Types) != 2 || cfg.Types["a:b"] != own || cfg.Types["c"] != other {
 		t.Errorf("policy %+v, of types %+v", cfg.Policy, cfg.Types)
 	}
 }
@@ -58,6 +58,7 @@ func TestFlagMistakes(t *testing.T) {
 		"--type-policy a:quiet=-1s":                         `quiet "-1s"`,
 		"--type-policy a:age-share=x":                       `age-share "x": want a number`,
 		"--type-policy a:age-share=NaN":                     `age-share "NaN"`,
+		"--type-policy a:row-worth=much":                    `row-worth "much" is no size`,
 		"--type-policy a:calm=1m":                           `unknown part "calm"`,
 		"--type-policy a:quiet=1m,quiet=2m":                 "quiet is given twice",
 		"--type-policy _x:quiet=1m":                         "underscore",
