@@ -238,9 +238,7 @@ func (v *server) roomForGiant() bool { return v.giants < v.cfg.Giants }
 func (v *server) polled(ctx context.Context, p polled) error {
 	now := v.now()
 	for _, m := range p.Marks {
-		// A mark from a clock that is far ahead must not wait for its time to come.
-		m.Time, m.Since = min(m.Time, now), min(m.Since, now)
-		v.schedule.take(m)
+		v.schedule.take(notAhead(m, now))
 	}
 	if len(p.Revoked) > 0 {
 		v.schedule.revoke(p.Revoked)

@@ -95,6 +95,13 @@ func (s *schedule) take(m dirty.Mark) {
 	s.push(w)
 }
 
+// notAhead returns a mark that does not wait for its time to come, if it is from a
+// clock that is ahead.
+func notAhead(m dirty.Mark, now afterhours.Micros) dirty.Mark {
+	m.Time, m.Since = min(m.Time, now), min(m.Since, now)
+	return m
+}
+
 func (s *schedule) dueAt(w *waiting) time.Time {
 	if s.now {
 		return time.Time{}

@@ -23,7 +23,11 @@ type Pender interface {
 type Waiting struct {
 	Hour  afterhours.Hour
 	Since afterhours.Micros // its first unserved mark that is still in the queue
-	Due   time.Time         // when the policy lets a daemon rewrite it
+	Due   time.Time         // when a daemon looks at it, and rewrites it unless its partition outweighs its rows
+
+	// Latest is when a daemon rewrites it whatever its partition weighs. Marks do not
+	// tell more: WhyNotYet does, of one hour.
+	Latest time.Time
 }
 
 // TypeStatus adds up the published partitions of an event type.
@@ -90,7 +94,7 @@ func (c *Compactor) waiting(marks []dirty.Mark) []Waiting {
 	}
 	var out []Waiting
 	for _, w := range s.hours {
-		out = append(out, Waiting{Hour: w.hour, Since: w.first, Due: w.due})
+		out = append(out, Waiting{Hour: w.hour, Since: w.first, Due: w.due, Latest: later(w.due, s.stay(w).until)})
 	}
 	slices.SortFunc(out, func(a, b Waiting) int {
 		if a.Since != b.Since {

@@ -20,8 +20,9 @@ func newRoot() *cobra.Command {
   compactor run --store cassandra://db1,db2/afterhours --dirty kafka://k1,k2/afterhours-dirty --lake s3://bucket/events
   compactor backfill --event-type purchase --from 2026-11-18 --to 2026-11-20
   compactor status
+  compactor why-not-yet purchase/2026-11-20T10
   compactor restore purchase/2026-11-20T10 --from older.parquet
   compactor verify --json`)
-	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newRebuild(g), newRestore(g), newSweep(g), newStatus(g), newFeed(g), newVerify(g))
+	root.AddCommand(newRun(g), newOnce(g), newBackfill(g), newRebuild(g), newRestore(g), newSweep(g), newStatus(g), newWhyNotYet(g), newFeed(g), newVerify(g))
 	return root
 }

@@ -26,7 +26,10 @@ func newStatus(g *app.Global) *cobra.Command {
 		Short: "Show what is published, what waits and what is stuck",
 		Long: `Show what is published of each event type, and what needs attention: hours that are stuck, with the reason and
 the remedy; hours that wait for a rewrite, with when their oldest event was marked that is not published; and
-partitions that know more segments than they should.`,
+partitions that know more segments than they should.
+
+In JSON, due is when a daemon with these flags looks at an hour, and latest when it rewrites it even if its late
+rows do not outweigh its partition; why-not-yet tells of one hour what is decided between the two.`,
 		Example: `  compactor status
   compactor status --json | jq '.waiting[].hour'`,
 		Args: app.Args(cobra.NoArgs),
@@ -104,6 +107,7 @@ type (
 		Hour   string    `json:"hour"`
 		Marked time.Time `json:"marked"`
 		Due    time.Time `json:"due"`
+		Latest time.Time `json:"latest"`
 	}
 	oversizedJSON struct {
 		Hour  string `json:"hour"`
@@ -127,7 +131,7 @@ func newStatusJSON(group, lake string, s compact.Status) statusJSON {
 		Group: group, Lake: lake, Waiting: []waitingJSON{}, Stuck: app.NewStuckJSON(s.Stuck), Types: []typeJSON{}, Oversized: []oversizedJSON{},
 	}
 	for _, h := range s.Waiting {
-		out.Waiting = append(out.Waiting, waitingJSON{h.Hour.String(), h.Since.Time(), h.Due.UTC()})
+		out.Waiting = append(out.Waiting, waitingJSON{h.Hour.String(), h.Since.Time(), h.Due.UTC(), h.Latest.UTC()})
 	}
 	for _, t := range s.Types {
 		out.Types = append(out.Types, typeJSON{t.Type, t.Partitions, t.Rows, t.Seen, t.Late, t.Duplicates, t.Conflicts, t.Bytes, t.Published.Time()})
