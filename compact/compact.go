@@ -9,6 +9,13 @@
 // base. The order matters: an index read before the base could miss a lane that
 // the base already knows, see ARCHITECTURE.md.
 //
+// # When
+//
+// A [Policy] says when an hour comes due by its marks. Then its late rows are
+// weighed against its partition, and it waits on if they are not worth it yet, but
+// never longer than the policy's MaxDelay or an eighth of the raw rows' TTL. A
+// drain, a first publish, and what somebody asked for are not weighed.
+//
 // # Marks
 //
 // A mark is done only after the rewrite that began after the mark was taken has

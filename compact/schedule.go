@@ -239,7 +239,7 @@ func (s *schedule) back(w *waiting) {
 	delete(s.busy, w.hour)
 	if n := s.next[w.hour]; n != nil {
 		delete(s.next, w.hour)
-		w.last = max(w.last, n.last)
+		w.first, w.last = min(w.first, n.first), max(w.last, n.last)
 		for p, m := range n.marks {
 			w.marks[p] = m
 		}

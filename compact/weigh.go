@@ -33,9 +33,9 @@ type stay struct {
 // as the act costs. Whoever knew what is still to come could do at most twice as
 // well.
 //
-// What there is to write is read from the board, and the rows that wait are read
-// only until they suffice: fewer than the partition is worth. If the lake's object
-// is not the one the board describes, only a rewrite can tell what to do.
+// The partition is not read, since the board knows its size and its rows, and of the
+// rows that wait no more than suffice. If the lake's object is not the one the board
+// describes, only a rewrite can tell what to do.
 func (c *Compactor) weigh(ctx context.Context, h afterhours.Hour, known store.Partition, s stay) error {
 	now := c.cfg.Now()
 	price := c.cfg.policy(h).price(h, s.last, known.Bytes)

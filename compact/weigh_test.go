@@ -139,6 +139,20 @@ func TestWeighingStopsReading(t *testing.T) {
 	}
 }
 
+// TestWeighingPassesOverSettledLanes: rows that wait are not in shared lanes of days
+// long before their marks, so these are not read again and again.
+func TestWeighingPassesOverSettledLanes(t *testing.T) {
+	c, s, stays := weighed(t, time.Hour)
+	for back := range afterhours.Day(5) {
+		day := afterhours.DayOf(stays.first) - back
+		s.appendTo(store.SharedLane(day), afterhours.NewSegment(), 0, event(20+int(back)))
+	}
+	rows := late{first: stays.first, last: stays.last}
+	if err := c.countLate(t.Context(), testHour, s.partitions[testHour], &rows, func() bool { return false }); err != nil || rows.n != 4 {
+		t.Errorf("%d rows counted, %v; want the late one, and those of three days", rows.n, err)
+	}
+}
+
 // TestFailureToWeigh is a failure of the rewrite.
 func TestFailureToWeigh(t *testing.T) {
 	for _, op := range []string{"Lanes", "ReadRows"} {
@@ -191,9 +205,15 @@ func TestNotYetKeepsAllMarks(t *testing.T) {
 	more := markAt(testHour, 2, day.Add(10*time.Minute))
 	more.Partition = 1
 	s.take(more)
+	moved := markAt(testHour, 3, day.Add(10*time.Minute))
+	moved.Partition, moved.Since = 2, afterhours.MicrosOf(day.Add(-time.Hour))
+	s.take(moved)
 	s.notYet(w, day.Add(10*time.Minute), day.Add(5*time.Hour))
-	if len(w.marks) != 2 || s.owed() != 1 || len(s.busy) != 0 || s.due(day.Add(11*time.Minute)) != 0 {
-		t.Errorf("waiting %+v, %d hours owed; want the hour with both marks, not due", w, s.owed())
+	if w.first != moved.Since || w.last != more.Time {
+		t.Errorf("marks from %s to %s, want from the moved one's first to the newest", w.first, w.last)
+	}
+	if len(w.marks) != 3 || s.owed() != 1 || len(s.busy) != 0 || s.due(day.Add(11*time.Minute)) != 0 {
+		t.Errorf("waiting %+v, %d hours owed; want the hour with all marks, not due", w, s.owed())
 	}
 }
 

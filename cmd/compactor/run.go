@@ -17,8 +17,9 @@ func newRun(g *app.Global) *cobra.Command {
 		Use:   "run",
 		Short: "Serve marks until stopped",
 		Long: `Serve marks until SIGTERM or Ctrl-C. An hour is first rewritten when it is over, after a grace. What
-comes later is rewritten when nothing more has come for a while, the longer the older the hour is,
-and after a bounded delay in any case. Rewrites under way are finished before the command ends.
+comes later is rewritten when nothing more has come for a while, the longer the older the hour is, and
+its rows have waited for as much as the size of its partition is worth; after a bounded delay in any
+case. why-not-yet tells of one hour. Rewrites under way are finished before the command ends.
 
 An hour that needs somebody to act is stuck: it is logged with its remedy, tried again slowly, and shown
 by status and health. It does not hold up the others.`,
