@@ -270,7 +270,12 @@ func TestMarksOfLightRowsAreServedInTheEnd(t *testing.T) {
 		published <- c.cfg.Now()
 	}
 	end := runInBackground(t, c, q)
-	at := <-published
+	var at time.Time
+	select {
+	case at = <-published:
+	case <-time.After(30 * time.Second):
+		t.Error("the hour was never published")
+	}
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
