@@ -11,6 +11,7 @@ import (
 
 	"github.com/afterhours/afterhours"
 	"github.com/afterhours/afterhours/ingest"
+	"github.com/afterhours/afterhours/internal/testenv/servers"
 	"github.com/afterhours/afterhours/store"
 )
 
@@ -29,7 +30,7 @@ type load struct {
 // only and with shared lanes for stragglers; and if there are servers, measures an
 // excerpt of it.
 func lanes(ctx context.Context, args []string) error {
-	var b bench
+	var c cluster
 	var l load
 	f := flag.NewFlagSet("lanes", flag.ContinueOnError)
 	f.IntVar(&l.types, "types", 60, "event types to simulate")
@@ -39,8 +40,8 @@ func lanes(ctx context.Context, args []string) error {
 	f.IntVar(&l.days, "days", 30, "days that the late ones are spread over")
 	f.IntVar(&l.processes, "processes", 8, "ingest processes")
 	f.IntVar(&l.workers, "workers", 4, "workers of a process")
-	f.StringVar(&b.cassandra, "cassandra", os.Getenv("AFTERHOURS_TEST_CASSANDRA"), "`HOST:PORT`; without it nothing is measured")
-	f.StringVar(&b.kafka, "kafka", os.Getenv("AFTERHOURS_TEST_KAFKA"), "`HOST:PORT`")
+	f.StringVar(&c.host, "cassandra", os.Getenv(servers.Variable(servers.Cassandra)), "`HOST:PORT`; without it nothing is measured")
+	kafka := f.String("kafka", os.Getenv(servers.Variable(servers.Kafka)), "`HOST:PORT`")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -51,10 +52,10 @@ func lanes(ctx context.Context, args []string) error {
 	if err := l.print(own, shared); err != nil {
 		return err
 	}
-	if b.cassandra == "" || b.kafka == "" {
+	if c.host == "" || *kafka == "" {
 		return nil
 	}
-	return b.measureLanes(ctx)
+	return measureLanes(ctx, c, *kafka)
 }
 
 const (

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -26,35 +27,32 @@ const (
 	readDays    = 30    // over which they came
 	readWriters = 8     // that took them
 	readTimes   = 21
-	lanesAtOnce = 4 // as many as a rewrite reads
 )
 
 // measureLanes measures an excerpt of what is simulated, twice, as the first round
 // also warms the servers up; each time on a keyspace of its own.
-func (b bench) measureLanes(ctx context.Context) error {
+func measureLanes(ctx context.Context, c cluster, kafka string) error {
 	for n, shared := range []bool{false, true, false, true} {
 		name := map[bool]string{false: "own", true: "shared"}[shared]
-		b.run = fmt.Sprintf("bench_%d_lanes_%d", os.Getpid(), n)
-		if err := b.keyspace("CREATE KEYSPACE " + b.run + " WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"); err != nil {
+		c.keyspace = fmt.Sprintf("bench_%d_lanes_%d", os.Getpid(), n)
+		if err := c.create(ctx); err != nil {
 			return err
 		}
-		if err := b.measureLane(ctx, name+" lanes", shared); err != nil {
+		err := measureLane(ctx, c, "kafka://"+kafka+"/"+c.keyspace, name+" lanes", shared)
+		if err := errors.Join(err, c.drop(ctx)); err != nil {
 			return fmt.Errorf("%s lanes: %w", name, err)
-		}
-		if err := b.keyspace("DROP KEYSPACE " + b.run); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-func (b bench) measureLane(ctx context.Context, name string, shared bool) error {
-	s, err := b.open(ctx)
+func measureLane(ctx context.Context, c cluster, topic, name string, shared bool) error {
+	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	q, err := kafka.Open(ctx, "kafka://"+b.kafka+"/"+b.run, quiet)
+	q, err := kafka.Open(ctx, topic, quiet)
 	if err != nil {
 		return err
 	}
@@ -90,7 +88,7 @@ func writeStrays(ctx context.Context, s *cassandra.Store, q *kafka.Queue, shared
 	start := time.Now()
 	for n := range strayEvents {
 		at := first.Add(time.Duration(n*7919%strayHours) * time.Hour)
-		e := afterhours.NewEvent(fmt.Sprint(n), "stray", at, start, payload(n, start))
+		e := afterhours.NewEvent(fmt.Sprint(n), "stray", at, start, event(n).Payload)
 		ack := func() {
 			if acked.Add(1) == strayEvents {
 				close(all)
@@ -156,7 +154,7 @@ func layStrays(ctx context.Context, s *cassandra.Store, h afterhours.Hour, share
 				lane = store.SharedLane(afterhours.DayOf(afterhours.MicrosOf(now)) - afterhours.Day(n%readDays))
 				id = afterhours.RowID{Segment: segments[n%len(segments)], Seq: uint32(n * 1000)}
 			}
-			e := afterhours.NewEvent(fmt.Sprint(n), h.Type, hour, now, payload(n, now))
+			e := afterhours.NewEvent(fmt.Sprint(n), h.Type, hour, now, event(n).Payload)
 			err := s.PutLane(ctx, h, lane)
 			if err != nil {
 				return err
