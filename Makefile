@@ -11,8 +11,10 @@ TIMEOUT  ?= 25m
 SECONDS  ?= 60
 FOR      ?= 30m
 FUZZTIME ?= 60s
+# Flags of bench and bench-compact.
+BENCH    ?=
 
-.PHONY: all build test model sim mutations metamorphic soak fuzz readers kill lint vuln bench bench-months servers clean
+.PHONY: all build test model sim mutations metamorphic soak fuzz readers kill lint vuln bench bench-compact bench-months servers clean
 
 all: lint test
 
@@ -62,8 +64,11 @@ lint: ## gofmt, go vet, staticcheck, and that go.mod is tidy
 vuln: ## Known vulnerabilities in what we link
 	$(TOOL) govulncheck $(if $(VULNDB),-db $(VULNDB)) ./...
 
-bench: ## First figures with their floors, in one run
-	$(SERVERS) --only cassandra,kafka -- $(GO) run ./internal/bench
+bench: ## Acknowledged writes, beside raw batches in the same run
+	$(SERVERS) --only cassandra,kafka -- $(GO) run ./internal/bench ingest $(BENCH)
+
+bench-compact: ## Rebuilds, merges and small hours beside their floors, DuckDB and Polars: an hour or two; BENCH="-only merge -json FILE" and others, docs/performance.md
+	$(SERVERS) --only cassandra,s3 -- $(GO) run ./internal/bench compact $(BENCH)
 
 bench-months: ## What a day of late events does to the index, and what a sweep over 100,000 complete hours costs
 	$(SERVERS) --only cassandra,kafka -- sh -ec '$(GO) run ./internal/bench lanes; $(GO) run ./internal/bench sweep'

@@ -89,6 +89,7 @@ func (s *suite) hoursTask(do, name string, hours int) task {
 
 func (s *suite) prepareHours(ctx context.Context) error {
 	for name, hours := range map[string]int{"directory": s.Hours, "gateway": s.S3Hours} {
+		s.progress("write %s hours of %d events", count(hours), hourEvents)
 		if _, err := s.hoursTask("strays", name, hours).start(ctx); err != nil {
 			return err
 		}

@@ -65,6 +65,7 @@ func (s *suite) prepareMerges(ctx context.Context, all ...merge) (err error) {
 	}
 	for _, m := range all {
 		if _, err := os.Stat(s.base(m.events)); err != nil {
+			s.progress("make a partition of %s events", count(m.events))
 			if _, err := (task{Do: "base", Lake: fileURL(s.base(m.events)), Events: m.events}).start(ctx); err != nil {
 				return err
 			}

@@ -49,6 +49,7 @@ func (s *suite) rebuilds() group {
 			}
 			for _, t := range []task{{Store: raw.url(), Events: s.Events}, {Store: small, Events: s.Events}, {Store: big, Events: s.Big}} {
 				t.Do = "fill"
+				s.progress("write %s events to %s", count(t.Events), t.Store)
 				if _, err := t.start(ctx); err != nil {
 					return err
 				}

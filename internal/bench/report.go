@@ -13,12 +13,12 @@ import (
 
 // report is what a run leads to. Its JSON has stable names.
 type report struct {
-	Machine  machine  `json:"machine"`
-	Sizes    sizes    `json:"sizes"`
-	Standard bool     `json:"standard_sizes"` // else no goal is met or missed
-	Runs     int      `json:"runs"`
-	Peers    []string `json:"peers"` // pinned packages
-	Works    []result `json:"works"`
+	Machine machine  `json:"machine"`
+	Sizes   sizes    `json:"sizes"`
+	Unusual []string `json:"unusual"` // sizes that the goals are not given for: none is met or missed
+	Runs    int      `json:"runs"`
+	Peers   []string `json:"peers"` // pinned packages
+	Works   []result `json:"works"`
 }
 
 type machine struct {
@@ -35,7 +35,8 @@ type result struct {
 	Unit   string    `json:"unit"` // "s" or "1/s"
 	Median float64   `json:"median"`
 	Runs   []float64 `json:"runs"`
-	RSS    int64     `json:"peak_rss_bytes,omitempty"` // the largest of all runs
+	RSS    int64     `json:"peak_rss_bytes,omitempty"` // the largest of all runs; 0 if the work has no process of its own
+	AllRSS []int64   `json:"rss_runs"`
 
 	Against   string  `json:"against,omitempty"` // ID of the work it is compared with
 	Ratio     float64 `json:"ratio,omitempty"`   // of the medians
@@ -49,7 +50,7 @@ type result struct {
 func (s *suite) report(groups []group, file string) error {
 	r := report{
 		Machine: machine{runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH},
-		Sizes:   s.sizes, Standard: s.sizes == standard, Runs: s.runs, Peers: strings.Fields(string(peersList)),
+		Sizes:   s.sizes, Unusual: s.unusual, Runs: s.runs, Peers: strings.Fields(string(peersList)),
 	}
 	for _, g := range groups {
 		for _, w := range g.works {
@@ -78,7 +79,7 @@ func (w work) result(runs []figure) result {
 		if w.rate {
 			r.Unit, value = "1/s", float64(f.Units)/f.Seconds
 		}
-		r.Runs, r.RSS = append(r.Runs, value), max(r.RSS, f.rss)
+		r.Runs, r.AllRSS, r.RSS = append(r.Runs, value), append(r.AllRSS, f.rss), max(r.RSS, f.rss)
 	}
 	r.Median = median(r.Runs)
 	return r
@@ -98,7 +99,7 @@ func (r *report) compare() {
 			w.Ratio = w.Median / f.Median
 		}
 		asked := w.Times != 0 || w.PerSecond != 0 || w.MostRSS != 0
-		if asked && r.Standard && (w.Times == 0 || w.Ratio != 0) {
+		if asked && len(r.Unusual) == 0 && (w.Times == 0 || w.Ratio != 0) {
 			met := w.met()
 			w.Met = &met
 		}
@@ -124,8 +125,8 @@ func (w *result) met() bool {
 // print prints the table.
 func (r *report) print(to io.Writer) error {
 	fmt.Fprintf(to, "median of %d rounds on %d CPUs, %s %s/%s\n", r.Runs, r.Machine.CPUs, r.Machine.Go, r.Machine.OS, r.Machine.Arch)
-	if !r.Standard {
-		fmt.Fprintf(to, "the sizes are not the standard ones, %+v instead of %+v: no goal is met or missed\n", r.Sizes, standard)
+	if len(r.Unusual) > 0 {
+		fmt.Fprintf(to, "%s: no goal is met or missed\n", strings.Join(r.Unusual, ", "))
 	}
 	t := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "work\ttakes\tbeside\tratio\tto reach\tmet\tpeak RSS")

@@ -24,9 +24,6 @@ type sizes struct {
 	Workers int `json:"workers"`  // on small hours
 }
 
-// standard are the sizes that goals are given for.
-var standard = sizes{Events: 1_000_000, Big: 10_000_000, Hours: 50_000, S3Hours: 5_000, Workers: 8}
-
 // suite runs works in interleaved rounds, so that what changes on the machine
 // meanwhile changes a work and its floor alike.
 type suite struct {
@@ -37,6 +34,7 @@ type suite struct {
 	peers                bool                // measure DuckDB and Polars as well
 	python               string              // that has these
 	profile              string              // directory; none are written if empty
+	unusual              []string            // what is not as the goals are given for
 	round                int                 // the present one, from 1
 	figures              map[string][]figure // by work
 }
@@ -72,13 +70,13 @@ type goal struct {
 
 // benchSuite parses the arguments of a command that runs groups of works.
 func benchSuite(ctx context.Context, command string, args []string) error {
-	s := suite{sizes: standard, figures: map[string][]figure{}}
+	s := suite{figures: map[string][]figure{}}
 	f := flag.NewFlagSet(command, flag.ExitOnError)
-	f.IntVar(&s.Events, "events", s.Events, "events of an hour")
-	f.IntVar(&s.Big, "big", s.Big, "events of a large hour")
-	f.IntVar(&s.Hours, "hours", s.Hours, "small hours")
-	f.IntVar(&s.S3Hours, "s3-hours", s.S3Hours, "small hours on the S3 gateway")
-	f.IntVar(&s.Workers, "workers", s.Workers, "hours rewritten at once when they are small")
+	f.IntVar(&s.Events, "events", 1_000_000, "events of an hour")
+	f.IntVar(&s.Big, "big", 10_000_000, "events of a large hour")
+	f.IntVar(&s.Hours, "hours", 50_000, "small hours")
+	f.IntVar(&s.S3Hours, "s3-hours", 5_000, "small hours on the S3 gateway")
+	f.IntVar(&s.Workers, "workers", 8, "hours rewritten at once when they are small; 8 is the most that fits into the default budget of memory")
 	f.IntVar(&s.runs, "runs", 5, "rounds; the median counts")
 	f.StringVar(&s.dir, "dir", "", "where files are made and removed again (default: the system's temporary directory)")
 	f.StringVar(&s.cassandra, "cassandra", os.Getenv(servers.Variable(servers.Cassandra)), "`HOST:PORT`")
@@ -92,23 +90,38 @@ func benchSuite(ctx context.Context, command string, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	for _, size := range []string{"events", "big", "hours", "s3-hours", "workers", "runs"} {
+		if v := f.Lookup(size); v.Value.String() != v.DefValue {
+			s.unusual = append(s.unusual, fmt.Sprintf("-%s %s instead of %s", size, v.Value, v.DefValue))
+		}
+	}
+	if err := s.makeDirs(); err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.dir)
 	chosen, err := s.choose(groups, strings.Split(*only, ","))
 	if err != nil {
 		return err
 	}
+	if err := s.run(ctx, chosen); err != nil {
+		return err
+	}
+	return s.report(chosen, *out)
+}
+
+// makeDirs makes the directories, and a temporary one of the one for files.
+func (s *suite) makeDirs() error {
 	if s.profile != "" {
 		if err := os.MkdirAll(s.profile, 0o777); err != nil {
 			return err
 		}
 	}
-	if s.dir, err = os.MkdirTemp(s.dir, "afterhours-bench-"); err != nil {
-		return err
-	}
-	err = errors.Join(s.run(ctx, chosen), os.RemoveAll(s.dir))
+	dir, err := os.MkdirTemp(s.dir, "afterhours-bench-")
 	if err != nil {
 		return err
 	}
-	return s.report(chosen, *out)
+	s.dir, err = filepath.Abs(dir) // as URLs want it
+	return err
 }
 
 // choose returns the groups with these names.
@@ -156,7 +169,7 @@ func (s *suite) run(ctx context.Context, groups []group) (err error) {
 
 // once does the works of a group once.
 func (s *suite) once(ctx context.Context, g group) error {
-	dir, err := os.MkdirTemp(s.dir, g.name)
+	dir, err := os.MkdirTemp(s.dir, "round-")
 	if err != nil {
 		return err
 	}
