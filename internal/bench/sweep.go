@@ -63,8 +63,7 @@ func sweepHours(ctx context.Context, in cluster, url string, hours int) error {
 		return err
 	}
 	defer l.Close()
-	cfg := compact.Defaults()
-	cfg.Logger, cfg.Workers = quiet, 8*runtime.GOMAXPROCS(0)
+	cfg := config(8 * runtime.GOMAXPROCS(0))
 	c, err := compact.New(s, l, cfg)
 	if err != nil {
 		return err
