@@ -113,7 +113,7 @@ func fillLane(ctx context.Context, s store.Store, from, to int, event func(int) 
 				size.Add(int64(len(store.AppendEvent(nil, e))))
 				rows = append(rows, store.Row{ID: afterhours.RowID{Segment: segment, Seq: uint32(n - from)}, Event: e})
 			}
-			return s.Append(writing, benchHour(), lane.Name, afterhours.MicrosOf(time.Now()), rows)
+			return appendRows(writing, s, lane.Name, rows)
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -121,6 +121,19 @@ func fillLane(ctx context.Context, s store.Store, from, to int, event func(int) 
 	}
 	lane.Closed, lane.Rows, lane.Bytes = true, int64(to-from), size.Load()
 	return s.PutLane(ctx, benchHour(), lane)
+}
+
+// appendRows repeats a batch that a server under load has not taken in time, as
+// ingest does, for some seconds.
+func appendRows(ctx context.Context, s store.Store, lane string, rows []store.Row) error {
+	wrote := afterhours.MicrosOf(time.Now())
+	for tries := 1; ; tries++ {
+		err := s.Append(ctx, benchHour(), lane, wrote, rows)
+		if err == nil || tries == 10 || ctx.Err() != nil || errors.Is(err, store.ErrRefused) {
+			return err
+		}
+		time.Sleep(time.Second)
+	}
 }
 
 // bareRead pages through the hour's rows, as many lanes at once as a rewrite, and
