@@ -31,6 +31,7 @@ func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 	g.SetLimit(lanesAtOnce)
 	for _, l := range lanes {
 		g.Go(func() error {
+			o := origin(l, 0)
 			return r.store.ReadRows(ctx, r.hour, l, r.have, func(row store.Row) error {
 				if r.have.Has(row.ID) {
 					return nil
@@ -38,7 +39,10 @@ func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
 				mu.Lock()
 				r.laneOf[row.ID.Segment] = l.Name
 				mu.Unlock()
-				return rw.Add(row.ID, origin(l, row.Event.Received), row.Event)
+				if !o.Shared {
+					o.Day = afterhours.DayOf(row.Event.Received)
+				}
+				return rw.Add(row.ID, o, row.Event)
 			})
 		})
 	}

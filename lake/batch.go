@@ -1,11 +1,25 @@
 package lake
 
+import "sync"
+
 // batch is rows in memory, in the order of the partition.
 type batch struct {
 	rows  []keyed
 	bytes int64
 	arena arena
 	cells []cell
+}
+
+// batches keep their memory for the rows of another block, of any partition.
+var batches = sync.Pool{New: func() any { return &batch{} }}
+
+func newBatch() *batch { return batches.Get().(*batch) }
+
+// release gives the memory back, to which nobody may refer any more.
+func (b *batch) release() {
+	b.rows, b.cells, b.bytes = b.rows[:0], b.cells[:0], 0
+	b.arena.reset()
+	batches.Put(b)
 }
 
 // keyed is a row with its place in the order. The ID is the end of the key.
@@ -41,19 +55,31 @@ func (b *batch) keepCells(cells []cell) []cell {
 // full reports whether the batch has as much as one block may have.
 func (b *batch) full(rows int) bool { return len(b.rows) >= rows || b.bytes >= blockBytes }
 
-// arena copies bytes to where they stay as long as anybody refers to them.
+// arena copies bytes to where they stay until it is reset.
 type arena struct {
-	chunk  []byte
-	chunks int
+	chunks  [][]byte
+	current int // the chunk that is filled; those after it are empty
 }
 
 func (a *arena) keep(b []byte) []byte {
-	if a.chunk == nil || cap(a.chunk)-len(a.chunk) < len(b) {
-		// Each chunk is twice the last, so that a few rows do not cost a megabyte.
-		a.chunk = make([]byte, 0, max(len(b), min(firstChunk<<min(a.chunks, 16), chunkSize)))
-		a.chunks++
+	for ; a.current < len(a.chunks); a.current++ {
+		if c := a.chunks[a.current]; cap(c)-len(c) >= len(b) {
+			break
+		}
 	}
-	n := len(a.chunk)
-	a.chunk = append(a.chunk, b...)
-	return a.chunk[n:len(a.chunk):len(a.chunk)]
+	if a.current == len(a.chunks) {
+		// Each chunk is twice the last, so that a few rows do not cost a megabyte.
+		a.chunks = append(a.chunks, make([]byte, 0, max(len(b), min(firstChunk<<min(a.current, 16), chunkSize))))
+	}
+	c := &a.chunks[a.current]
+	n := len(*c)
+	*c = append(*c, b...)
+	return (*c)[n:len(*c):len(*c)]
+}
+
+func (a *arena) reset() {
+	for i := range a.chunks {
+		a.chunks[i] = a.chunks[i][:0]
+	}
+	a.current = 0
 }

@@ -123,7 +123,7 @@ func (l *Lake) newRewrite(b *Base, o RewriteOptions) (*Rewrite, error) {
 		lake: l, base: b, opt: o, layout: layout,
 		added: afterhours.RowSet{}, noted: afterhours.RowSet{}, origins: map[afterhours.Segment]afterhours.Origin{},
 	}
-	r.rows = &sorter{limit: o.Memory / 2, create: r.temp}
+	r.rows = &sorter{limit: o.Memory / 4, create: r.temp}
 	r.sorters = append(r.sorters, r.rows)
 	return r, r.note()
 }

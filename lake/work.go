@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -16,7 +15,7 @@ import (
 // writeBlocks has blocks made by several goroutines, and writes them in order.
 func (m *merge) writeBlocks(f *partitionFile, rest stream) error {
 	g, ctx := errgroup.WithContext(m.ctx)
-	queue := make(chan *work, runtime.GOMAXPROCS(0))
+	queue := make(chan *work, 1) // and so two being made, each with the rows of a block in memory
 	g.Go(func() error {
 		defer close(queue)
 		return m.plan(rest, func(w *work) error {
@@ -108,7 +107,7 @@ func (m *merge) plan(rest stream, do func(*work) error) error {
 func (m *merge) planBlock(head *survivors, block int, from, to []byte, do func(*work) error) error {
 	stay := sync.OnceValues(func() ([]keyed, error) { return m.stay(block) })
 	for alone := true; ; alone = false {
-		w := &work{block: block, stay: stay, from: from, to: to, rows: &batch{}, done: make(chan struct{})}
+		w := &work{block: block, stay: stay, from: from, to: to, rows: newBatch(), done: make(chan struct{})}
 		for head.before(to) && !w.rows.full(m.lake.opt.BlockRows) {
 			if err := m.interrupted(len(w.rows.rows)); err != nil {
 				return err
@@ -237,6 +236,7 @@ func (m *merge) build(ctx context.Context, w *work) (err error) {
 	if err != nil {
 		return err
 	}
+	w.rows.release()
 	w.stay, w.rows = nil, nil
 	close(w.done)
 	return ctx.Err()
