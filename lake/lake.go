@@ -62,7 +62,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
 	l := &Lake{opt: o, builders: newBuilders()}
 	switch u.Scheme {
 	case "s3", "gs":
-		l.url, l.objects, err = openBucket(ctx, u, o.TempDir)
+		l.url, l.objects, err = openBucket(ctx, u, o)
 	case "file":
 		l.url, l.objects, err = openDir(u, o.Now())
 	default:

@@ -108,30 +108,30 @@ func (m *merge) erased(id []byte) bool {
 	return yes
 }
 
-// writeFile writes the new partition.
-func (m *merge) writeFile(out *os.File, rest stream) error {
+// writeFile writes the new partition, save for what stays in a bucket.
+func (m *merge) writeFile(out *os.File, rest stream) (*draft, error) {
 	buffer := bufio.NewWriterSize(out, 64<<10)
 	f, err := newPartitionFile(buffer, m.layout)
 	if err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
 	if err := m.writeBlocks(f, rest); err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.account(f.table.sums()); err != nil {
-		return fmt.Errorf("verify before the upload: %w", err)
+		return nil, fmt.Errorf("verify before the upload: %w", err)
 	}
 	text, err := m.balance(f.table.sums())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.close(text); err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
 	if err := buffer.Flush(); err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
-	return nil
+	return newDraft(out, f), nil
 }
 
 // account sets the content of the new partition, whose blocks have these rows, once
@@ -192,19 +192,29 @@ func (m *merge) balance(all block) (string, error) {
 	return text, err
 }
 
-// verify reads the file back: every byte of it must be as it was written, and what
-// was copied as the base had it. Where it is not the base may be damaged.
-func (m *merge) verify(f *os.File) (*partition, error) {
-	st, err := f.Stat()
+// verify reads the draft back: every byte of it must be as it was written, and what
+// was copied as the base had it. Where it is not the base may be damaged. Blocks that
+// are left to the store to copy are not read, but their checksums, which are the
+// base's, are part of the draft's own.
+func (m *merge) verify(d *draft) (*partition, error) {
+	p, err := openPartition(d, d.size, m.base.Hour)
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPartition(f, st.Size(), m.base.Hour)
-	if err != nil {
-		return nil, err
+	all := func(int) bool { return true }
+	own := func(i int) bool { return !d.leaves(p, i, m.base.partition) }
+	switch {
+	case d.base != nil:
+		err = p.check(own)
+	case m.streams():
+		if err = p.check(all); err != nil {
+			err = errors.Join(err, refuse(m.base.partition.check(all)))
+		}
+	default:
+		err = p.check(all)
 	}
-	if err = p.check(); err != nil && m.streams() {
-		err = errors.Join(err, refuse(m.base.partition.check()))
+	if err == nil {
+		d.sum, err = p.sum()
 	}
 	return p, err
 }
