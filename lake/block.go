@@ -111,9 +111,6 @@ type checksum uint64
 
 func checksumOf(b []byte) checksum { return checksum(crc64nvme.Update(0, b)) }
 
-// nvme is the polynomial of CRC-64/NVME, the lowest power in the highest bit.
-const nvme = 0x9a6c9329ac4bcbc9
-
 // then returns the checksum of two stretches of bytes, one behind the other, by the
 // second's checksum and size: the first's, times x to the bits of the second, and the
 // second's.
@@ -128,13 +125,14 @@ func (c checksum) then(next checksum, size int64) checksum {
 	return checksum(times(shift, uint64(c))) ^ next
 }
 
-// times multiplies two polynomials modulo nvme.
+// times multiplies two polynomials, whose lowest power is in the highest bit, modulo
+// that of the checksum.
 func times(a, b uint64) (product uint64) {
 	for ; a != 0; a <<= 1 {
 		if a>>63 != 0 {
 			product ^= b
 		}
-		b = b>>1 ^ nvme&-(b&1)
+		b = b>>1 ^ crc64nvme.NVME&-(b&1)
 	}
 	return product
 }
