@@ -49,7 +49,8 @@
 // from that version and no other, and compares the checksum of the whole object with
 // the one that the tables of blocks give. A store that has not shown in [Lake.Prove]
 // that it does, and Google Cloud Storage, which cannot copy ranges, is sent the whole
-// object: there a late event costs the reading and writing of its partition.
+// object, with the same checksum compared on the way: there a late event costs the
+// reading and writing of its partition.
 //
 // # Lineage and books
 //

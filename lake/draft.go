@@ -2,9 +2,12 @@ package lake
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 	"slices"
+
+	"github.com/minio/crc64nvme"
 )
 
 // Sizes of the parts of an upload, in bytes. Stores of S3's kind take parts of
@@ -78,13 +81,33 @@ func (d *draft) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// stream reads all of the draft, of the base a good deal at once.
+// stream reads all of the draft, of the base a good deal at once. It fails at its end
+// if that is not what was verified.
 func (d *draft) stream() io.Reader {
-	r := io.NewSectionReader(d, 0, d.size)
-	if d.base == nil {
-		return r
+	var in io.Reader = io.NewSectionReader(d, 0, d.size)
+	if d.base != nil {
+		in = bufio.NewReaderSize(in, streamBuffer)
 	}
-	return struct{ io.Reader }{bufio.NewReaderSize(r, streamBuffer)}
+	return &summed{in: in, want: d.sum}
+}
+
+// errOtherBytes says that what was sent or copied does not match the draft's checksum.
+var errOtherBytes = errors.New("other bytes were to be published than were verified")
+
+// summed is a stream of bytes with a checksum.
+type summed struct {
+	in        io.Reader
+	want, got checksum
+}
+
+// Read returns errOtherBytes instead of io.EOF if the checksum is another.
+func (s *summed) Read(p []byte) (int, error) {
+	n, err := s.in.Read(p)
+	s.got = checksum(crc64nvme.Update(uint64(s.got), p[:n]))
+	if err == io.EOF && s.got != s.want {
+		err = errOtherBytes
+	}
+	return n, err
 }
 
 // leaves reports whether block i of the draft, opened as p, is left to the store to

@@ -193,28 +193,28 @@ func (m *merge) balance(all block) (string, error) {
 }
 
 // verify reads the draft back: every byte of it must be as it was written, and what
-// was copied as the base had it. Where it is not the base may be damaged. Blocks that
-// are left to the store to copy are not read, but their checksums, which are the
-// base's, are part of the draft's own.
+// was copied as the base had it. Blocks that are still in a bucket are not read: their
+// checksums, which are the base's, are part of the draft's own, which their bytes are
+// compared with on their way.
 func (m *merge) verify(d *draft) (*partition, error) {
 	p, err := openPartition(d, d.size, m.base.Hour)
 	if err != nil {
 		return nil, err
 	}
-	all := func(int) bool { return true }
-	own := func(i int) bool { return !d.leaves(p, i, m.base.partition) }
-	switch {
-	case d.base != nil:
-		err = p.check(own)
-	case m.streams():
-		if err = p.check(all); err != nil {
-			err = errors.Join(err, refuse(m.base.partition.check(all)))
-		}
-	default:
-		err = p.check(all)
+	own := func(block int) bool { return d.base == nil || !d.leaves(p, block, m.base.partition) }
+	if err := p.check(own); err != nil {
+		return nil, m.blame(err)
 	}
-	if err == nil {
-		d.sum, err = p.sum()
-	}
+	d.sum, err = p.sum()
 	return p, err
+}
+
+// blame adds to an error about bytes that are not as they must be whether it is the
+// base that is damaged.
+func (m *merge) blame(err error) error {
+	if !m.streams() {
+		return err
+	}
+	all := func(int) bool { return true }
+	return errors.Join(err, refuse(m.base.partition.check(all)))
 }

@@ -255,7 +255,11 @@ func (p *partition) check(chosen func(block int) bool) error {
 			continue
 		}
 		g.Go(func() error {
-			_, err := p.head(i)
+			p, err := p.fetched(i, p.table.Blocks[i].size())
+			if err != nil {
+				return err
+			}
+			_, err = p.head(i)
 			if err == nil {
 				_, err = p.payloads(i)
 			}

@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,6 +68,9 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 	// The request replaces the base or nothing. If this process dies during it,
 	// or its answer is lost, the next one finds in the base what was published.
 	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), d, r.base.object)
+	if errors.Is(err, errOtherBytes) {
+		err = m.blame(err)
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -458,6 +458,44 @@ func (a attempt) lose(_ http.ResponseWriter, r *http.Request, pass http.Handler)
 	panic(http.ErrAbortHandler)
 }
 
+// Damage in a block that nothing touches, and so nothing reads before the upload, is
+// not copied on, neither by the store nor through us, and refuses the rewrite.
+func TestDamageInBucketsIsNotCopied(t *testing.T) {
+	for what, c := range map[string]struct {
+		open func(*testing.T) (*Lake, *traffic)
+		rows []row
+	}{
+		"s3, by the store": {countedS3, largeRows()},
+		"s3":               {countedS3, largeRows()[:300]},
+		"s3, small":        {countedS3, manyRows(1000, 10)},
+		"gcs":              {countedGCS, largeRows()[:300]},
+		"gcs, small":       {countedGCS, manyRows(1000, 10)},
+	} {
+		t.Run(what, func(t *testing.T) {
+			l, n := c.open(t)
+			mustPublish(t, l, RewriteOptions{}, c.rows...)
+			p := opened(t, l)
+			bad := objectBytes(t, l, keyOf(hour))
+			bad[p.starts[1]-p.table.Blocks[0].Filter.Size-1] ^= 1 // the last payload of block 0
+			put(t, l, keyOf(hour), bad)
+			kinds, _, _ := n.during(func() {
+				if _, err := rewrite(l, hour, RewriteOptions{}, lateRow(150)); !errors.Is(err, ErrRefused) {
+					t.Errorf("publish: %v, want a refusal", err)
+				}
+			})
+			if slices.Contains(kinds, "complete") != (what == "s3, by the store") {
+				t.Errorf("requests %v", kinds)
+			}
+			if !bytes.Equal(objectBytes(t, l, keyOf(hour)), bad) {
+				t.Error("the object was changed")
+			}
+			if strings.HasPrefix(what, "s3") {
+				mustHaveNoUploads(t, l)
+			}
+		})
+	}
+}
+
 // A store that copies whatever the condition, or takes any checksum, is not asked to
 // copy: the lake works all the same.
 func TestProofOfCopies(t *testing.T) {

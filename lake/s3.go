@@ -137,11 +137,7 @@ func (s3) conflict(err error, replace bool) bool {
 	case "NoSuchKey":
 		return replace
 	}
-	var re *smithyhttp.ResponseError
-	if !errors.As(err, &re) {
-		return false
-	}
-	status := re.HTTPStatusCode()
+	status := s3Status(err)
 	return status == http.StatusPreconditionFailed || status == http.StatusConflict || status == http.StatusRequestedRangeNotSatisfiable
 }
 
@@ -152,11 +148,21 @@ func (s3) explain(err error) string {
 	case "AccessDenied", "Forbidden":
 		return "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects and s3:ListBucket on the bucket; without the last, absent objects look forbidden"
 	case "BadDigest":
-		return "the store has not the bytes that it was sent, or has not copied what its object holds; nothing was published, and the next attempt may be right"
+		return "the store has other bytes than it was sent or than its object should hold; nothing was published"
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken":
 		return "check the AWS credentials"
 	}
 	return ""
+}
+
+// s3Status returns the status of the answer that an error is about, 0 if there was
+// none.
+func s3Status(err error) int {
+	var re *smithyhttp.ResponseError
+	if !errors.As(err, &re) {
+		return 0
+	}
+	return re.HTTPStatusCode()
 }
 
 func s3Code(err error) string {

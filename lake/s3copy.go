@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -81,6 +82,9 @@ func (a *assembly) run(ctx context.Context, parts []piece) (version string, err 
 		MultipartUpload:   &types.CompletedMultipartUpload{Parts: done},
 		ChecksumCRC64NVME: a.draft.sum.base64(), ChecksumType: types.ChecksumTypeFullObject, MpuObjectSize: &a.draft.size,
 	})
+	if s3Status(err) == http.StatusBadRequest { // as a rule for the checksum
+		err = fmt.Errorf("%w: %w", errOtherBytes, err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("complete the upload: %w", err)
 	}
