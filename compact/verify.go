@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -61,7 +63,7 @@ func (c *Compactor) Verify(ctx context.Context, q Marker, visit func(Verified) e
 	g.SetLimit(c.cfg.Workers)
 	for _, h := range hours {
 		g.Go(func() error {
-			v, err := c.verifyHour(gctx, h)
+			v, err := c.recount(gctx, h)
 			if err != nil {
 				return fmt.Errorf("verify hour %s: %w", h, err)
 			}
@@ -100,7 +102,20 @@ func (c *Compactor) allHours(ctx context.Context) ([]afterhours.Hour, error) {
 	return slices.Compact(hours), nil
 }
 
-// verifyHour recounts one hour. The base is read before the raw rows, so a row
+// recount recounts one hour, and again if it was published meanwhile.
+func (c *Compactor) recount(ctx context.Context, h afterhours.Hour) (Verified, error) {
+	for {
+		v, err := c.verifyHour(ctx, h)
+		if !errors.Is(err, lake.ErrConflict) {
+			return v, err
+		}
+		if err := pause(ctx, time.Duration(rand.Int64N(int64(conflictPause)))); err != nil {
+			return v, err
+		}
+	}
+}
+
+// verifyHour recounts one hour from one version of its partition. The base is read before the raw rows, so a row
 // that its manifest names was there to be merged.
 func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified, error) {
 	v := Verified{Hour: h}
@@ -129,11 +144,14 @@ func (c *Compactor) verifyHour(ctx context.Context, h afterhours.Hour) (Verified
 		v.Rows, v.Seen, v.Duplicates, v.Erased, v.Conflicts = m.Rows, m.Seen, m.Duplicates, m.Erased, m.Conflicts
 		noted := r.have.Count() - m.Merged.Count()
 		v.Seen, v.Duplicates = v.Seen+noted, v.Duplicates+noted
-		if err := base.Verify(); err != nil {
+		err := base.Verify()
+		if errors.Is(err, lake.ErrRefused) {
 			v.Problem = err.Error()
 			return v, nil
 		}
-		err := base.Rows(func(r afterhours.Copies) error { ids.add(r.ID); return nil })
+		if err == nil {
+			err = base.IDs(func(id string) error { ids.add(id); return nil })
+		}
 		if err != nil {
 			return v, err
 		}

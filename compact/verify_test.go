@@ -1,9 +1,11 @@
 package compact
 
 import (
+	"context"
 	"testing"
 
 	"github.com/afterhours/afterhours"
+	"github.com/afterhours/afterhours/lake"
 )
 
 // verified verifies everything and returns what was found of the test hour.
@@ -62,5 +64,31 @@ func TestVerifyFindsLostEvents(t *testing.T) {
 	s.append(seg, 0, events(20, 30)...) // the same rows now hold other events
 	if sum, v := verified(t, c, newFakeQueue(true)); sum.Broken != 1 || v.Lost != 10 {
 		t.Errorf("found %+v, want 10 lost events", v)
+	}
+}
+
+// conflictingLake is a lake of which an object in a bucket is replaced while it is
+// read for the first time.
+type conflictingLake struct {
+	Lake
+	reads int
+}
+
+func (c *conflictingLake) Base(ctx context.Context, h afterhours.Hour) (*lake.Base, error) {
+	if c.reads++; c.reads == 1 {
+		return nil, lake.ErrConflict
+	}
+	return c.Lake.Base(ctx, h)
+}
+
+// TestVerifyReadsWhatWasPublishedMeanwhile: that an hour moves on is no error.
+func TestVerifyReadsWhatWasPublishedMeanwhile(t *testing.T) {
+	s := newFakeStore()
+	l, _ := openLake(t)
+	s.append(afterhours.NewSegment(), 0, events(0, 10)...)
+	rewrite(t, newCompactor(t, s, l))
+	racing := &conflictingLake{Lake: l}
+	if _, v := verified(t, newCompactor(t, s, racing), newFakeQueue(true)); v.Rows != 10 || v.Problem != "" || racing.reads != 2 {
+		t.Errorf("%+v after %d reads, want 10 rows at the second", v, racing.reads)
 	}
 }

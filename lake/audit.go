@@ -79,6 +79,10 @@ func (p *partition) audit(i int, visit func(*record) error) error {
 
 // source reads block i, of which rows are decoded when they are asked for.
 func (p *partition) source(i int) (*source, error) {
+	p, err := p.fetched(i, p.table.Blocks[i].size())
+	if err != nil {
+		return nil, err
+	}
 	s, err := p.strips(i, true)
 	if err != nil {
 		return nil, fmt.Errorf("block %d: %w", i, err)
@@ -100,16 +104,20 @@ func (p *partition) bounds(i int) (from, to []byte) {
 // auditAll decodes the whole partition and compares it with its footer. IDs must
 // be unique, and in the filters.
 func (p *partition) auditAll() error {
-	if err := p.check(); err != nil {
+	if err := p.checkEnds(); err != nil {
 		return err
 	}
 	var mu sync.Mutex
 	var all idSet
 	var rows content
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(max(runtime.GOMAXPROCS(0), blocksAhead))
 	for i := range p.table.Blocks {
 		g.Go(func() error {
+			p, err := p.fetched(i, p.table.Blocks[i].size())
+			if err != nil {
+				return err
+			}
 			filter, err := p.filter(i)
 			if err != nil {
 				return err

@@ -10,8 +10,9 @@ import (
 )
 
 // Base is what the lake held of an hour when it was read: the partition that a
-// rewrite starts from and replaces. It does not change when somebody publishes.
-// It is for one goroutine at a time.
+// rewrite starts from and replaces. It does not change when somebody publishes, but
+// from then on what was not read of an object in a bucket is [ErrConflict]. It is for
+// one goroutine at a time.
 type Base struct {
 	Hour     afterhours.Hour
 	Manifest *Manifest // nil: the hour has no partition yet, or it was not read
@@ -25,9 +26,10 @@ type Base struct {
 	partition *partition
 }
 
-// Base reads an hour's partition, if there is one, with its bytes and version
-// from the same response. A partition that this build must not rewrite is
-// [ErrRefused]. Close the base to give its temporary file back.
+// Base reads the footer of an hour's partition, if there is one. All that is read
+// later is of the same version, and under the same context, which must live as long
+// as the base. A partition that this build must not rewrite is [ErrRefused]. Close
+// the base to give its file back.
 func (l *Lake) Base(ctx context.Context, h afterhours.Hour) (*Base, error) {
 	b, err := l.base(ctx, h)
 	if err != nil {
@@ -43,9 +45,9 @@ func (l *Lake) base(ctx context.Context, h afterhours.Hour) (*Base, error) {
 		return b, err
 	}
 	b.object = o
-	b.partition, err = openPartition(o.file, o.size, h)
+	b.partition, err = openPartition(o.reader(), o.size, h)
 	if err != nil {
-		return nil, errors.Join(refuse(err), o.file.Close())
+		return nil, errors.Join(refuse(err), o.close())
 	}
 	b.Manifest = b.partition.manifest
 	return b, nil
@@ -62,10 +64,12 @@ func (l *Lake) Unread(ctx context.Context, h afterhours.Hour) (*Base, error) {
 	return &Base{Hour: h, object: o}, nil
 }
 
-// refuse makes an error an ErrRefused, unless the rewrite itself caused it.
+// refuse makes an error an ErrRefused, unless the rewrite itself caused it, or
+// nobody knows what the object holds.
 func refuse(err error) error {
 	var s stopped
-	if err == nil || errors.As(err, &s) {
+	var u unreached
+	if err == nil || errors.As(err, &s) || errors.As(err, &u) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrRefused, err)
@@ -103,35 +107,53 @@ func (b *Base) Rows(visit func(afterhours.Copies) error) error {
 	if b.partition == nil {
 		return nil
 	}
-	err := b.partition.rows(func(r *record) error { return visit(r.copies(b.Hour.Type)) })
+	return b.visited("rows", b.partition.rows(func(r *record) error { return visit(r.copies(b.Hour.Type)) }))
+}
+
+// IDs is Rows for the event IDs alone: payloads are not read.
+func (b *Base) IDs(visit func(id string) error) error {
+	if b.partition == nil {
+		return nil
+	}
+	return b.visited("event IDs", b.partition.allIDs(func(_ int, id []byte) error { return visit(string(id)) }))
+}
+
+// visited returns what became of a visit to all rows.
+func (b *Base) visited(what string, err error) error {
 	var s stopped
 	if errors.As(err, &s) {
 		return s.error
 	}
 	if err != nil {
-		return fmt.Errorf("read rows of partition %s: %w", b.Hour, refuse(err))
+		return fmt.Errorf("read %s of partition %s: %w", what, b.Hour, refuse(err))
 	}
 	return nil
 }
 
 // Verify decodes the whole partition and compares it with its manifest: the
 // number of rows and the books, the order, that event IDs are unique, and the
-// checksums of all pages.
+// checksums of all pages. What is found wrong is [ErrRefused]; any other error says
+// nothing about the partition.
 func (b *Base) Verify() error {
 	if b.partition == nil {
 		return nil
 	}
-	if err := b.partition.auditAll(); err != nil {
+	err := b.partition.auditAll()
+	var u unreached
+	if errors.As(err, &u) {
+		return fmt.Errorf("verify partition %s: %w", b.Hour, err)
+	}
+	if err != nil {
 		return fmt.Errorf("verify partition %s: %w: %w", b.Hour, ErrRefused, err)
 	}
 	return nil
 }
 
-// Close gives the temporary file back.
+// Close gives the file back.
 func (b *Base) Close() error {
 	var errs []error
-	if b.object != nil && b.object.file != nil {
-		errs = append(errs, b.object.file.Close())
+	if b.object != nil {
+		errs = append(errs, b.object.close())
 	}
 	if b.restored != nil {
 		errs = append(errs, b.restored.Close())

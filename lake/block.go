@@ -114,6 +114,32 @@ type checksum uint64
 
 func checksumOf(b []byte) checksum { return checksum(crc64nvme.Update(0, b)) }
 
+// then returns the checksum of two stretches of bytes, one behind the other, by the
+// second's checksum and size: the first's, times x to the bits of the second, and the
+// second's.
+func (c checksum) then(next checksum, size int64) checksum {
+	shift, power := uint64(1)<<63, uint64(1)<<55 // x to the 0, and to the bits of one byte
+	for n := size; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			shift = times(shift, power)
+		}
+		power = times(power, power)
+	}
+	return checksum(times(shift, uint64(c))) ^ next
+}
+
+// times multiplies two polynomials, whose lowest power is in the highest bit, modulo
+// that of the checksum.
+func times(a, b uint64) (product uint64) {
+	for ; a != 0; a <<= 1 {
+		if a>>63 != 0 {
+			product ^= b
+		}
+		b = b>>1 ^ crc64nvme.NVME&-(b&1)
+	}
+	return product
+}
+
 // MarshalText returns 16 hexadecimal digits.
 func (c checksum) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", uint64(c)), nil }
 

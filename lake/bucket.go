@@ -10,6 +10,8 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync/atomic"
+	"unicode"
 
 	"gocloud.dev/blob"
 )
@@ -19,11 +21,9 @@ const parquetType = "application/vnd.apache.parquet"
 
 // provider is what differs between S3 and Google Cloud Storage.
 type provider interface {
-	// reading returns how objects are read.
-	reading() *blob.ReaderOptions
-
-	// version returns the version of the object that a response carries.
-	version(r *blob.Reader) (string, error)
+	// open asks for a span of an object's newest version, if that is the given one,
+	// "" for any. The key begins with the prefix.
+	open(ctx context.Context, key string, r span, version string) (*answer, error)
 
 	// listed returns a listed object's true key and version.
 	listed(o *blob.ListObject) (key, version string, err error)
@@ -49,15 +49,24 @@ type provider interface {
 	severalParts() int
 }
 
+// copier is a provider whose store copies ranges of objects itself.
+type copier interface {
+	// assemble makes the parts of a draft the object, if its newest version is still
+	// the given one, from which those of the base are copied. Nothing is left behind
+	// if it fails. The key begins with the prefix.
+	assemble(ctx context.Context, key string, d *draft, parts []piece, version string) (made string, err error)
+}
+
 // bucket keeps objects in an object store, below a prefix.
 type bucket struct {
 	*blob.Bucket
 	provider
-	prefix  string // empty, or ends with a slash
-	tempDir string
+	prefix string // empty, or ends with a slash
+	opt    Options
+	copies atomic.Bool // the store was seen to copy ranges right
 }
 
-func openBucket(ctx context.Context, u *url.URL, tempDir string) (string, objects, error) {
+func openBucket(ctx context.Context, u *url.URL, opt Options) (string, objects, error) {
 	if u.Host == "" {
 		return "", nil, fmt.Errorf("no bucket: want %s://BUCKET/PREFIX", u.Scheme)
 	}
@@ -72,19 +81,27 @@ func openBucket(ctx context.Context, u *url.URL, tempDir string) (string, object
 	if prefix != "" && path.Clean(prefix) != prefix {
 		return "", nil, fmt.Errorf("prefix %q: want names separated by single slashes", prefix)
 	}
+	if strings.Contains(prefix+"/", "../") || strings.ContainsFunc(prefix, unicode.IsControl) {
+		return "", nil, fmt.Errorf("prefix %q: want no name that ends with two dots, and no control characters", prefix)
+	}
 	b, err := blob.OpenBucket(ctx, (&url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery}).String())
 	if err != nil {
 		return "", nil, err
 	}
-	k := &bucket{Bucket: b, provider: gcs{}, prefix: prefix, tempDir: tempDir}
+	k := &bucket{Bucket: b, prefix: prefix, opt: opt}
 	name := url.URL{Scheme: u.Scheme, Host: u.Host, Path: prefix}
 	if prefix != "" {
 		k.prefix += "/"
 	}
 	if u.Scheme == "s3" {
-		if k.provider, err = newS3(b); err != nil {
-			return "", nil, errors.Join(err, b.Close())
-		}
+		k.provider, err = newS3(b, u)
+	} else {
+		k.provider, err = newGCS(b, u)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, b.Close())
+	}
+	if u.Scheme == "s3" {
 		// Buckets of the same name at different endpoints are different lakes.
 		if e, err := url.Parse(q.Get("endpoint")); err == nil && e.Host != "" {
 			name.RawQuery = url.Values{"endpoint": {(&url.URL{Scheme: e.Scheme, Host: e.Host, Path: e.Path}).String()}}.Encode()
@@ -93,89 +110,73 @@ func openBucket(ctx context.Context, u *url.URL, tempDir string) (string, object
 	return name.String(), k, nil
 }
 
+// get asks for the object's end, which of most objects is all that is wanted. An
+// empty object has none that a store would give.
 func (b *bucket) get(ctx context.Context, key string) (*object, error) {
-	return b.read(ctx, key, b.download)
+	var o *object
+	a, err := b.open(ctx, b.prefix+key, span{-footerGuess, -1}, "")
+	if err == nil {
+		o, err = b.opened(ctx, key, a)
+	}
+	switch {
+	case err == nil:
+		return o, nil
+	case b.absent(err):
+		return nil, nil
+	case b.conflict(err, false):
+		return b.stat(ctx, key)
+	}
+	return nil, b.explained(err)
 }
 
-// stat gets the object, but leaves its bytes where they are: unlike an answer
+// opened returns the object whose end an answer has.
+func (b *bucket) opened(ctx context.Context, key string, a *answer) (*object, error) {
+	err := errNoRanges
+	end := make([]byte, min(a.size, footerGuess))
+	if a.at == a.size-int64(len(end)) {
+		err = a.fill(end, a.at, a.version)
+	}
+	if err := errors.Join(err, a.body.Close()); err != nil {
+		return nil, err
+	}
+	return &object{remote: newRemote(ctx, b, key, a, end), size: a.size, version: a.version}, nil
+}
+
+// stat asks for the object, but leaves its bytes where they are: unlike an answer
 // without any, a refusal says whether it is the object that is absent.
 func (b *bucket) stat(ctx context.Context, key string) (*object, error) {
-	return b.read(ctx, key, func(r *blob.Reader) (*object, error) {
-		version, err := b.version(r)
-		return &object{size: r.Size(), version: version}, err
-	})
-}
-
-// read hands the answer of a request for an object to use, unless there is none.
-func (b *bucket) read(ctx context.Context, key string, use func(*blob.Reader) (*object, error)) (*object, error) {
-	r, err := b.NewReader(ctx, b.prefix+key, b.reading())
+	a, err := b.open(ctx, b.prefix+key, span{0, -1}, "")
 	if err != nil {
 		if b.absent(err) {
 			return nil, nil
 		}
 		return nil, b.explained(err)
 	}
-	o, err := use(r)
-	if err := errors.Join(err, r.Close()); err != nil {
-		return nil, b.explained(err)
-	}
-	return o, nil
+	return &object{size: a.size, version: a.version}, a.body.Close()
 }
 
 func (b *bucket) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
-	r, err := b.NewRangeReader(ctx, b.prefix+o.Key, o.Size-n, n, b.reading())
-	if err != nil {
-		if b.absent(err) || b.conflict(err, true) {
-			return nil, fmt.Errorf("%w: %w", ErrConflict, err)
-		}
-		return nil, b.explained(err)
-	}
-	defer r.Close()
-	version, err := b.version(r)
-	if err != nil {
-		return nil, err
-	}
-	if version != o.Version {
-		return nil, ErrConflict
-	}
+	r := &remote{ctx: ctx, bucket: b, key: o.Key, version: o.Version}
 	buf := make([]byte, n)
-	if _, err := io.ReadFull(r, buf); err != nil {
-		return nil, fmt.Errorf("read the last %d bytes: %w", n, b.explained(err))
-	}
-	return buf, nil
+	return buf, r.fetch(buf, o.Size-n)
 }
 
-// download copies a response to a temporary file.
-func (b *bucket) download(r *blob.Reader) (*object, error) {
-	version, err := b.version(r)
-	if err != nil {
-		return nil, err
-	}
-	f, err := temp(b.tempDir)
-	if err != nil {
-		return nil, err
-	}
-	n, err := io.Copy(f, r)
-	if err == nil && n != r.Size() {
-		err = fmt.Errorf("download ended after %d of %d bytes", n, r.Size())
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &object{file: f, size: n, version: version}, nil
-}
+func (b *bucket) create() (*os.File, error) { return temp(b.opt.TempDir) }
 
-func (b *bucket) create() (*os.File, error) { return temp(b.tempDir) }
-
-func (b *bucket) put(ctx context.Context, key string, f *os.File, base *object) (version string, err error) {
-	st, err := f.Stat()
-	if err != nil {
-		return "", err
-	}
+func (b *bucket) put(ctx context.Context, key string, d *draft, base *object) (version string, err error) {
 	if base != nil {
 		version = base.version
 	}
-	return b.upload(ctx, key, io.NewSectionReader(f, 0, st.Size()), st.Size(), version, false)
+	if parts := d.parts(); parts != nil && b.copies.Load() {
+		return b.assemble(ctx, key, d, parts, version)
+	}
+	return b.upload(ctx, key, d.stream(), d.size, version, false)
+}
+
+// assemble is upload for a draft of which the store copies what it has.
+func (b *bucket) assemble(ctx context.Context, key string, d *draft, parts []piece, version string) (string, error) {
+	made, err := b.provider.(copier).assemble(ctx, b.prefix+key, d, parts, version)
+	return made, b.failed(ctx, err, version)
 }
 
 // upload writes an object if its newest version is the given one, "" for none,
@@ -190,14 +191,19 @@ func (b *bucket) upload(ctx context.Context, key string, src io.Reader, size int
 	if err == nil {
 		return made(), nil
 	}
-	if ctx.Err() != nil {
-		return "", err
+	return "", b.failed(ctx, err, version)
+}
+
+// failed says what an upload's error means.
+func (b *bucket) failed(ctx context.Context, err error, version string) error {
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
 	var slow net.Error
 	if b.conflict(err, version != "") || errors.As(err, &slow) && slow.Timeout() {
-		return "", fmt.Errorf("%w: %w", ErrConflict, err)
+		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
-	return "", b.explained(err)
+	return b.explained(err)
 }
 
 // write sends all of src or nothing: to close a writer publishes what it was

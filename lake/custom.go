@@ -90,12 +90,12 @@ func (c custom) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
 
 func (c custom) create() (*os.File, error) { return c.o.Create() }
 
-func (c custom) put(ctx context.Context, key string, f *os.File, base *object) (string, error) {
+func (c custom) put(ctx context.Context, key string, d *draft, base *object) (string, error) {
 	var version string
 	if base != nil {
 		version = base.version
 	}
-	return c.o.Put(ctx, key, f, version)
+	return c.o.Put(ctx, key, d.file, version)
 }
 
 func (c custom) list(ctx context.Context, visit func(Object) error) error {

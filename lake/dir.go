@@ -130,7 +130,8 @@ func (d *dir) create() (*os.File, error) {
 	return f, nil
 }
 
-func (d *dir) put(ctx context.Context, key string, f *os.File, base *object) (version string, err error) {
+func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (version string, err error) {
+	f := n.file
 	if err := f.Sync(); err != nil {
 		return "", fmt.Errorf("sync temporary file: %w", err)
 	}

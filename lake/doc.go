@@ -50,6 +50,15 @@
 // If the process dies at any point, the lake has either the old partition or the new
 // one.
 //
+// Of an object in a bucket a rewrite reads the footer, the filters and the blocks that
+// new rows fall into, each by ranges of the version that it began with. Blocks that it
+// does not touch it does not read: S3 copies them itself, in parts of 5 MiB and more,
+// from that version and no other, and compares the checksum of the whole object with
+// the one that the tables of blocks give. A store that has not shown in [Lake.Prove]
+// that it does, and Google Cloud Storage, which cannot copy ranges, is sent the whole
+// object, with the same checksum compared on the way: there a late event costs the
+// reading and writing of its partition.
+//
 // # Lineage and books
 //
 // A partition that follows from its predecessor keeps its lineage: no event leaves
@@ -74,5 +83,7 @@
 //
 // Tested up to about 4 GiB or 20 million rows a partition. A rewrite holds its
 // memory budget, 8 to 10 bytes for every row added, and for every processor a few
-// blocks. Temporary files take up to the raw rows added and twice the partition.
+// blocks; in a bucket a few more that are on their way, and 64 MiB of an upload.
+// Temporary files take up to the raw rows added and twice the partition, save for
+// blocks in a bucket that are left there.
 package lake

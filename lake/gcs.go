@@ -2,9 +2,11 @@ package lake
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"cloud.google.com/go/storage"
@@ -14,17 +16,36 @@ import (
 	"google.golang.org/api/googleapi"
 )
 
-// gcs is what is particular to Google Cloud Storage. A version is a generation.
-type gcs struct{}
+// gcs is what is particular to Google Cloud Storage. A version is a generation. It
+// cannot copy a range of an object: what a rewrite does not touch is read and sent.
+type gcs struct{ bucket *storage.BucketHandle }
 
-func (gcs) reading() *blob.ReaderOptions { return nil }
-
-func (gcs) version(r *blob.Reader) (string, error) {
-	var sr *storage.Reader
-	if !r.As(&sr) || sr.Attrs.Generation == 0 {
-		return "", errors.New("the response has no generation")
+func newGCS(b *blob.Bucket, u *url.URL) (gcs, error) {
+	var client *storage.Client
+	if !b.As(&client) {
+		return gcs{}, errors.New("the bucket is not Google Cloud Storage's")
 	}
-	return strconv.FormatInt(sr.Attrs.Generation, 10), nil
+	return gcs{client.Bucket(u.Host)}, nil
+}
+
+func (g gcs) open(ctx context.Context, key string, r span, version string) (*answer, error) {
+	o := g.bucket.Object(key)
+	if version != "" {
+		generation, err := strconv.ParseInt(version, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("generation %q is not a number", version)
+		}
+		o = o.If(storage.Conditions{GenerationMatch: generation})
+	}
+	body, err := o.NewRangeReader(ctx, r.at, r.n)
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{body: body, at: body.Attrs.StartOffset, size: body.Attrs.Size, version: strconv.FormatInt(body.Attrs.Generation, 10)}
+	if body.Attrs.Generation <= 0 {
+		return nil, errors.Join(errors.New("the response has no generation"), body.Close())
+	}
+	return a, nil
 }
 
 func (gcs) listed(o *blob.ListObject) (key, version string, err error) {

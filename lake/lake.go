@@ -30,7 +30,7 @@ var (
 
 // Options are how a lake is used. The zero value is fine.
 type Options struct {
-	TempDir string           // for downloads and sorting; the system's if empty
+	TempDir string           // for sorting and for uploads; the system's if empty
 	Logger  *slog.Logger     // slog.Default() if nil
 	Now     func() time.Time // time.Now if nil; for the history of publishes
 
@@ -62,7 +62,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
 	l := &Lake{opt: o, builders: newBuilders()}
 	switch u.Scheme {
 	case "s3", "gs":
-		l.url, l.objects, err = openBucket(ctx, u, o.TempDir)
+		l.url, l.objects, err = openBucket(ctx, u, o)
 	case "file":
 		l.url, l.objects, err = openDir(u, o.Now())
 	default:
@@ -85,7 +85,9 @@ func (l *Lake) URL() string { return l.url }
 // Prove shows that the lake can be written to and that it honours the conditions
 // on which no publish is ever lost: for uploads in one request and in several,
 // with a stale version and with one of an absent object. Call it once before
-// publishing. It writes and removes objects of its own, below _proof or .tmp.
+// publishing. It writes and removes objects of its own, below _proof or .tmp. Only if
+// it finds that the store copies ranges as they must be are rewrites left to copy; if
+// not it logs why, which is no error.
 func (l *Lake) Prove(ctx context.Context) error {
 	if err := l.objects.prove(ctx); err != nil {
 		return fmt.Errorf("prove lake %s: %w", l.url, err)

@@ -110,30 +110,30 @@ func (m *merge) erased(id []byte) bool {
 	return yes
 }
 
-// writeFile writes the new partition.
-func (m *merge) writeFile(out *os.File, rest stream) error {
+// writeFile writes the new partition, save for what stays in a bucket.
+func (m *merge) writeFile(out *os.File, rest stream) (*draft, error) {
 	buffer := bufio.NewWriterSize(out, 64<<10)
 	f, err := newPartitionFile(buffer, m.layout)
 	if err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
 	if err := m.writeBlocks(f, rest); err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.account(f.table.sums()); err != nil {
-		return fmt.Errorf("verify before the upload: %w", err)
+		return nil, fmt.Errorf("verify before the upload: %w", err)
 	}
 	text, err := m.balance(f.table.sums())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.close(text); err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
 	if err := buffer.Flush(); err != nil {
-		return fmt.Errorf("write partition: %w", err)
+		return nil, fmt.Errorf("write partition: %w", err)
 	}
-	return nil
+	return newDraft(out, f), nil
 }
 
 // account sets the content of the new partition, whose blocks have these rows, once
@@ -197,19 +197,29 @@ func (m *merge) balance(all block) (string, error) {
 	return text, err
 }
 
-// verify reads the file back: every byte of it must be as it was written, and what
-// was copied as the base had it. Where it is not the base may be damaged.
-func (m *merge) verify(f *os.File) (*partition, error) {
-	st, err := f.Stat()
+// verify reads the draft back: every byte of it must be as it was written, and what
+// was copied as the base had it. Blocks that are still in a bucket are not read: their
+// checksums, which are the base's, are part of the draft's own, which their bytes are
+// compared with on their way.
+func (m *merge) verify(d *draft) (*partition, error) {
+	p, err := openPartition(d, d.size, m.base.Hour)
 	if err != nil {
 		return nil, err
 	}
-	p, err := openPartition(f, st.Size(), m.base.Hour)
-	if err != nil {
-		return nil, err
+	own := func(block int) bool { return d.base == nil || !d.leaves(p, block, m.base.partition) }
+	if err := p.check(own); err != nil {
+		return nil, m.blame(err)
 	}
-	if err = p.check(); err != nil && m.streams() {
-		err = errors.Join(err, refuse(m.base.partition.check()))
-	}
+	d.sum, err = p.sum()
 	return p, err
+}
+
+// blame adds to an error about bytes that are not as they must be whether it is the
+// base that is damaged.
+func (m *merge) blame(err error) error {
+	if !m.streams() {
+		return err
+	}
+	all := func(int) bool { return true }
+	return errors.Join(err, refuse(m.base.partition.check(all)))
 }

@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"io"
 	"os"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 
 // objects is where partitions are kept. Keys are relative to the lake's root.
 type objects interface {
-	// get opens the newest version of an object, bytes and version from one
-	// response. It returns nil if there certainly is none; what merely cannot
-	// be read is an error.
+	// get opens the newest version of an object: whatever is read of it is of that
+	// version. It returns nil if there certainly is none; what merely cannot be read
+	// is an error. The context is also that of all reading.
 	get(ctx context.Context, key string) (*object, error)
 
 	// stat returns the newest version of an object like get, and a file only if the
@@ -26,12 +27,12 @@ type objects interface {
 	// create opens a temporary file for put.
 	create() (*os.File, error)
 
-	// put makes the file's content the object, if and only if the newest version
-	// is still base, nil for none, and returns the new version, "" if the store did
-	// not say. If it is not, or if nobody knows whether the request got through,
-	// the error is ErrConflict. Whatever the error, the caller starts again from
-	// get.
-	put(ctx context.Context, key string, f *os.File, base *object) (version string, err error)
+	// put makes the draft, whose file create opened, the object, if and only if the
+	// newest version is still base, nil for none, and returns the new version, "" if
+	// the store did not say. If it is not, or if nobody knows whether the request
+	// got through, the error is ErrConflict. Whatever the error, the caller starts
+	// again from get.
+	put(ctx context.Context, key string, d *draft, base *object) (version string, err error)
 
 	// list visits every object.
 	list(ctx context.Context, visit func(Object) error) error
@@ -42,11 +43,27 @@ type objects interface {
 	close() error
 }
 
-// object is one version of an object, open for reading if it has a file.
+// object is one version of an object, open for reading if it has a file or is in a
+// bucket.
 type object struct {
 	file    *os.File
+	remote  *remote
 	size    int64
 	version string
+}
+
+func (o *object) reader() io.ReaderAt {
+	if o.remote != nil {
+		return o.remote
+	}
+	return o.file
+}
+
+func (o *object) close() error {
+	if o.file == nil {
+		return nil
+	}
+	return o.file.Close()
 }
 
 // Object is a partition as a listing shows it.

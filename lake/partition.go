@@ -18,6 +18,9 @@ import (
 	"github.com/afterhours/afterhours"
 )
 
+// blocksAhead is how many blocks of an object in a bucket are fetched at once.
+const blocksAhead = 4
+
 // partition is an open Parquet file of the lake. Its methods may be called by
 // several goroutines at once.
 type partition struct {
@@ -226,8 +229,9 @@ func (p *partition) checkEnds() error {
 	return err
 }
 
-// check makes sure that all that is before the footer is as it was written.
-func (p *partition) check() error {
+// check makes sure that all that is before the footer, of the blocks those that are
+// chosen, is as it was written.
+func (p *partition) check(chosen func(block int) bool) error {
 	if err := p.checkEnds(); err != nil {
 		return err
 	}
@@ -237,6 +241,9 @@ func (p *partition) check() error {
 		g.Go(func() error {
 			var buf []byte
 			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
+				if !chosen(i) {
+					continue
+				}
 				if err := p.checkBlock(i, &buf); err != nil {
 					return fmt.Errorf("block %d: %w", i, err)
 				}
@@ -278,7 +285,7 @@ func (p *partition) rows(visit func(*record) error) error {
 	if err := p.checkEnds(); err != nil {
 		return err
 	}
-	for i := range p.table.Blocks {
+	return p.inOrder((*block).size, func(p *partition, i int) error {
 		err := p.blockRows(i, func(r *record) error {
 			if err := visit(r); err != nil {
 				return stopped{err}
@@ -288,8 +295,98 @@ func (p *partition) rows(visit func(*record) error) error {
 		if err != nil {
 			return fmt.Errorf("block %d: %w", i, err)
 		}
+		return nil
+	})
+}
+
+// allIDs visits the ID of every row in the order of the file, reading heads only.
+func (p *partition) allIDs(visit func(row int, id []byte) error) error {
+	head := func(b *block) int64 { return b.Head.Size }
+	return p.inOrder(head, func(p *partition, i int) error { return p.ids(i, visit) })
+}
+
+// inOrder visits the blocks in order, of each so many bytes at hand. Of an object in a
+// bucket the next ones are on their way meanwhile.
+func (p *partition) inOrder(size func(*block) int64, visit func(p *partition, i int) error) error {
+	var ahead []func() (*partition, error)
+	for i := range p.table.Blocks {
+		for n := i + len(ahead); len(ahead) < blocksAhead && n < len(p.table.Blocks); n++ {
+			ahead = append(ahead, p.fetching(n, size))
+		}
+		at, err := ahead[0]()
+		if err == nil {
+			err = visit(at, i)
+		}
+		if err != nil {
+			return err
+		}
+		ahead = ahead[1:]
 	}
 	return nil
+}
+
+// fetching begins to fetch block i, and returns what waits for it.
+func (p *partition) fetching(i int, size func(*block) int64) func() (*partition, error) {
+	if !p.isRemote() {
+		return func() (*partition, error) { return p, nil }
+	}
+	done := make(chan struct{})
+	var at *partition
+	var err error
+	go func() {
+		defer close(done)
+		at, err = p.fetched(i, size(&p.table.Blocks[i]))
+	}()
+	return func() (*partition, error) {
+		<-done
+		return at, err
+	}
+}
+
+// fetched returns the partition with the first bytes of block i at hand, fetched by
+// one request, if it is in a bucket, and as it is otherwise.
+func (p *partition) fetched(i int, size int64) (*partition, error) {
+	if !p.isRemote() {
+		return p, nil
+	}
+	b := make([]byte, size)
+	if err := readAt(p.reader, b, p.starts[i]); err != nil {
+		return nil, fmt.Errorf("block %d: %w", i, err)
+	}
+	at := *p
+	at.reader = &end{b, p.starts[i]}
+	return &at, nil
+}
+
+// isRemote reports whether reading takes requests.
+func (p *partition) isRemote() bool {
+	_, yes := p.reader.(*remote)
+	return yes
+}
+
+// smallReads is how many small reads of the partition are worth making at once.
+func (p *partition) smallReads() int {
+	if p.isRemote() {
+		return remoteReads
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// sum returns the checksum of the whole file by those of its parts.
+func (p *partition) sum() (checksum, error) {
+	sum := checksumOf([]byte(parquetMark))
+	for i := range p.table.Blocks {
+		b := &p.table.Blocks[i]
+		for _, part := range []part{b.Head, b.Payload, b.Filter} {
+			sum = sum.then(part.Sum, part.Size)
+		}
+	}
+	sum = sum.then(p.table.Index, p.sealed-p.starts[len(p.table.Blocks)])
+	end := make([]byte, p.size-p.sealed)
+	if err := readAt(p.reader, end, p.sealed); err != nil {
+		return 0, err
+	}
+	return sum.then(checksumOf(end), int64(len(end))), nil
 }
 
 // blockRows visits every row of a block. The record is overwritten after each

@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"strings"
 )
 
-// prove tries every kind of conditional upload against an object of its own.
+// prove tries every kind of conditional upload against an object of its own. That the
+// store copies ranges is not demanded: if it does not, or not as it must, whole
+// objects are uploaded.
 func (b *bucket) prove(ctx context.Context) (err error) {
 	name := "_proof/" + rand.Text()
 	for _, inParts := range []bool{false, true} {
@@ -16,15 +19,32 @@ func (b *bucket) prove(ctx context.Context) (err error) {
 		if inParts {
 			p = &proof{bucket: b, key: name + "-parts", size: b.severalParts(), inParts: true}
 		}
-		err := p.run(ctx)
-		if cleanup := p.remove(context.WithoutCancel(ctx)); err == nil {
-			err = cleanup
-		}
-		if err != nil {
+		if err := p.do(ctx, p.run); err != nil {
 			return err
 		}
 	}
+	if _, ok := b.provider.(copier); !ok {
+		return nil
+	}
+	p := &proof{bucket: b, key: name + "-copies", size: 2}
+	switch err := p.do(ctx, p.copy); {
+	case err == nil:
+		b.copies.Store(true)
+	case ctx.Err() != nil:
+		return err
+	default:
+		b.opt.Logger.Warn("the store does not copy ranges of objects as a publish needs it: what a rewrite does not touch is downloaded and uploaded", "cause", err)
+	}
 	return nil
+}
+
+// do makes the proof and removes its object.
+func (p *proof) do(ctx context.Context, prove func(context.Context) error) error {
+	err := prove(ctx)
+	if cleanup := p.remove(context.WithoutCancel(ctx)); err == nil {
+		err = cleanup
+	}
+	return err
 }
 
 // proof is a series of uploads of one kind.
@@ -62,6 +82,44 @@ func (p *proof) run(ctx context.Context) error {
 	return p.mustConflict("replace an object that is not there", p.send(ctx, 'e', second))
 }
 
+// copy tries whether the store copies on the condition of the source's version, and
+// compares the checksum of the whole. It copies from what it has made of copies: some
+// stores take the checksum of such an object for that of its parts.
+func (p *proof) copy(ctx context.Context) error {
+	const content = "ab"
+	first, err := p.upload(ctx, p.key, strings.NewReader(content), int64(len(content)), "", false)
+	if err != nil {
+		return fmt.Errorf("create an object: %w", err)
+	}
+	second, err := p.copyOf(ctx, 0, content, first, first)
+	if err != nil {
+		return fmt.Errorf("make an object of a copy: %w", err)
+	}
+	if _, err := p.copyOf(ctx, 1, "b", first, second); !errors.Is(err, ErrConflict) {
+		return fmt.Errorf("copy from a version that was replaced: want a conflict, got %w", cmp.Or(err, errAllowed))
+	}
+	if _, err := p.copyOf(ctx, 1, "x", second, second); err == nil {
+		return fmt.Errorf("make an object of which the checksum is wrong: %w", errAllowed)
+	}
+	if _, err := p.copyOf(ctx, 1, "b", second, second); err != nil {
+		return fmt.Errorf("make an object of a copy of a range: %w", err)
+	}
+	p.size = 1
+	_, err = p.now(ctx, 'b')
+	return err
+}
+
+var errAllowed = errors.New("the store allowed it")
+
+// copyOf replaces a version of the object by a copy of a range of it, which must be as
+// given. The range is of the version named as source.
+func (p *proof) copyOf(ctx context.Context, at int64, content, source, version string) (string, error) {
+	n := int64(len(content))
+	parts := []piece{{size: n, from: at, base: true}}
+	d := &draft{base: &remote{version: source}, pieces: parts, size: n, sum: checksumOf([]byte(content))}
+	return p.assemble(ctx, p.key, d, parts, version)
+}
+
 // send uploads the object filled with one byte.
 func (p *proof) send(ctx context.Context, fill byte, version string) error {
 	src := strings.NewReader(strings.Repeat(string(fill), p.size))
@@ -89,9 +147,8 @@ func (p *proof) now(ctx context.Context, fill byte) (version string, err error) 
 	if o == nil {
 		return "", errors.New("read an object: it is not there right after it was written: use a store whose reads are consistent")
 	}
-	defer o.file.Close()
 	var b [1]byte
-	if _, err := o.file.ReadAt(b[:], 0); err != nil {
+	if err := readAt(o.reader(), b[:], 0); err != nil {
 		return "", err
 	}
 	if o.size != int64(p.size) || b[0] != fill {

@@ -100,7 +100,7 @@ func TestProofIsCheap(t *testing.T) {
 	if err := l.Prove(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if sent.Load() > 16<<10 || requests.Load() > 40 {
+	if sent.Load() > 16<<10 || requests.Load() > 55 {
 		t.Errorf("%d bytes in %d requests", sent.Load(), requests.Load())
 	}
 	t.Logf("%d bytes in %d requests", sent.Load(), requests.Load())

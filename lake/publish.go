@@ -2,6 +2,7 @@ package lake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -56,16 +57,20 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	r.files = append(r.files, f)
-	if err := m.writeFile(f, rest); err != nil {
+	d, err := m.writeFile(f, rest)
+	if err != nil {
 		return Result{}, err
 	}
-	p, err := m.verify(f)
+	p, err := m.verify(d)
 	if err != nil {
 		return Result{}, fmt.Errorf("verify before the upload: %w", err)
 	}
 	// The request replaces the base or nothing. If this process dies during it,
 	// or its answer is lost, the next one finds in the base what was published.
-	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), f, r.base.object)
+	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), d, r.base.object)
+	if errors.Is(err, errOtherBytes) {
+		err = m.blame(err)
+	}
 	if err != nil {
 		return Result{}, err
 	}

@@ -25,9 +25,9 @@ func objectBytes(t testing.TB, l *Lake, key string) []byte {
 	if o == nil {
 		return nil
 	}
-	defer o.file.Close()
+	defer o.close()
 	b := make([]byte, o.size)
-	if _, err := o.file.ReadAt(b, 0); err != nil {
+	if err := readAt(o.reader(), b, 0); err != nil {
 		t.Fatal(err)
 	}
 	return b

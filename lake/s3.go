@@ -3,7 +3,10 @@ package lake
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
@@ -20,35 +23,60 @@ import (
 const uploadParts = 3
 
 // s3 is what is particular to S3. A version is an ETag.
-type s3 struct{ client *awss3.Client }
+type s3 struct {
+	client        *awss3.Client
+	bucket        string
+	encryption    types.ServerSideEncryption // as the URL asks for it
+	encryptionKey *string
+}
 
-func newS3(b *blob.Bucket) (s3, error) {
-	var s s3
+func newS3(b *blob.Bucket, u *url.URL) (s3, error) {
+	s := s3{bucket: u.Host}
 	if !b.As(&s.client) {
 		return s, errors.New("the bucket is not S3's")
+	}
+	q := u.Query()
+	for _, e := range s.encryption.Values() {
+		if strings.EqualFold(string(e), q.Get("ssetype")) {
+			s.encryption = e
+		}
+	}
+	if key := q.Get("kmskeyid"); key != "" {
+		s.encryptionKey = &key
 	}
 	return s, nil
 }
 
 var errNoETag = errors.New("the response has no ETag: use a store that sends one")
 
-// reading keeps the SDK from logging that it cannot check a checksum of parts.
-func (s3) reading() *blob.ReaderOptions {
-	return &blob.ReaderOptions{BeforeRead: func(as func(any) bool) error {
-		var options *[]func(*awss3.Options)
-		if as(&options) {
-			*options = append(*options, func(o *awss3.Options) { o.DisableLogOutputChecksumValidationSkipped = true })
-		}
-		return nil
-	}}
-}
-
-func (s3) version(r *blob.Reader) (string, error) {
-	var out awss3.GetObjectOutput
-	if !r.As(&out) || out.ETag == nil || *out.ETag == "" {
-		return "", errNoETag
+func (s s3) open(ctx context.Context, key string, r span, version string) (*answer, error) {
+	in := &awss3.GetObjectInput{Bucket: &s.bucket, Key: &key}
+	switch {
+	case r.at < 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d", r.at))
+	case r.n >= 0:
+		in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", r.at, r.at+r.n-1))
 	}
-	return *out.ETag, nil
+	if version != "" {
+		in.IfMatch = &version
+	}
+	out, err := s.client.GetObject(ctx, in, func(o *awss3.Options) {
+		o.DisableLogOutputChecksumValidationSkipped = true // of a range there is none
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := &answer{body: out.Body, size: aws.ToInt64(out.ContentLength), version: aws.ToString(out.ETag)}
+	if a.version == "" {
+		return nil, errors.Join(errNoETag, out.Body.Close())
+	}
+	if out.ContentRange != nil {
+		var last int64
+		if _, err := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &a.at, &last, &a.size); err != nil {
+			return nil, errors.Join(fmt.Errorf("answer with Content-Range %q: %w", *out.ContentRange, err), out.Body.Close())
+		}
+	}
+	return a, nil
 }
 
 func (s3) listed(o *blob.ListObject) (key, version string, err error) {
@@ -109,11 +137,7 @@ func (s3) conflict(err error, replace bool) bool {
 	case "NoSuchKey":
 		return replace
 	}
-	var re *smithyhttp.ResponseError
-	if !errors.As(err, &re) {
-		return false
-	}
-	status := re.HTTPStatusCode()
+	status := s3Status(err)
 	return status == http.StatusPreconditionFailed || status == http.StatusConflict || status == http.StatusRequestedRangeNotSatisfiable
 }
 
@@ -123,10 +147,22 @@ func (s3) explain(err error) string {
 		return "make the bucket, or correct its name, region or endpoint in the URL"
 	case "AccessDenied", "Forbidden":
 		return "allow s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on the objects and s3:ListBucket on the bucket; without the last, absent objects look forbidden"
+	case "BadDigest":
+		return "the store has other bytes than it was sent or than its object should hold; nothing was published"
 	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken":
 		return "check the AWS credentials"
 	}
 	return ""
+}
+
+// s3Status returns the status of the answer that an error is about, 0 if there was
+// none.
+func s3Status(err error) int {
+	var re *smithyhttp.ResponseError
+	if !errors.As(err, &re) {
+		return 0
+	}
+	return re.HTTPStatusCode()
 }
 
 func s3Code(err error) string {

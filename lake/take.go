@@ -2,7 +2,6 @@ package lake
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +28,7 @@ func (m *merge) takeFromBase() error {
 	}
 	suspects, every := m.suspects()
 	g, ctx := errgroup.WithContext(m.ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
+	g.SetLimit(p.smallReads())
 	for i := range p.table.Blocks {
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
@@ -37,6 +36,12 @@ func (m *merge) takeFromBase() error {
 			}
 			if f, err := p.filter(i); err != nil || !every && !suspects.meets(f) {
 				return refuse(err)
+			}
+			select {
+			case m.lake.builders <- struct{}{}: // whole blocks are in memory from here on
+				defer func() { <-m.lake.builders }()
+			case <-ctx.Done():
+				return ctx.Err()
 			}
 			if m.opt.Rebuild {
 				return refuse(m.covers(i))
@@ -49,19 +54,15 @@ func (m *merge) takeFromBase() error {
 
 // takeAll puts all rows of the base among the rows to sort.
 func (m *merge) takeAll() error {
-	if err := m.base.partition.check(); err != nil {
-		return refuse(err)
-	}
-	for i := range m.base.partition.table.Blocks {
-		err := m.base.partition.audit(i, m.takeRow)
-		if err != nil {
-			return refuse(err)
-		}
+	return refuse(m.base.partition.inOrder((*block).size, func(p *partition, i int) error {
 		if err := m.ctx.Err(); err != nil {
+			return stopped{err}
+		}
+		if _, err := p.filter(i); err != nil {
 			return err
 		}
-	}
-	return nil
+		return p.audit(i, m.takeRow)
+	}))
 }
 
 // suspects returns the IDs whose rows may have to leave the base, or that they

@@ -273,6 +273,10 @@ func (m *merge) rebuild(w *work) error {
 func (m *merge) patch(w *work) (bool, error) {
 	p, leaving, added := m.base.partition, m.leaving[w.block], w.rows.rows
 	was := &p.table.Blocks[w.block]
+	p, err := p.fetched(w.block, was.size())
+	if err != nil {
+		return false, refuse(err)
+	}
 	filter, err := p.filter(w.block)
 	if err != nil {
 		return false, refuse(err)

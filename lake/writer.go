@@ -34,11 +34,15 @@ func moved(g *format.RowGroup, by int64) format.RowGroup {
 type partitionFile struct {
 	out    *bufio.Writer
 	layout *layout
-	at     int64 // bytes written
+	at     int64 // bytes written, and left in the base
 	table  table
 	groups []format.RowGroup
 	index  pageIndex
 	run    copyRun
+
+	pieces []piece
+	filled int64   // bytes of the file
+	remote *remote // the base, if anything was left there
 }
 
 // pageIndex is the page index of a partition's blocks.
@@ -62,8 +66,18 @@ func newPartitionFile(out *bufio.Writer, l *layout) (*partitionFile, error) {
 
 func (f *partitionFile) write(b []byte) error {
 	n, err := f.out.Write(b)
-	f.at += int64(n)
+	f.wrote(int64(n))
 	return err
+}
+
+// wrote says that the file has grown.
+func (f *partitionFile) wrote(n int64) {
+	if last := len(f.pieces) - 1; last >= 0 && !f.pieces[last].base {
+		f.pieces[last].size += n
+	} else {
+		f.pieces = append(f.pieces, piece{at: f.at, size: n, from: f.filled})
+	}
+	f.at, f.filled = f.at+n, f.filled+n
 }
 
 // put writes a block.
@@ -91,7 +105,7 @@ func (f *partitionFile) list(b *encoded, at int64) {
 	f.index.by = append(f.index.by, at-b.origin)
 }
 
-// copy writes a block of another partition as it is. Blocks that lie side by side
+// copy takes over a block of another partition as it is. Blocks that lie side by side
 // are copied at once.
 func (f *partitionFile) copy(p *partition, i int) error {
 	start := p.starts[i]
@@ -110,11 +124,18 @@ func (f *partitionFile) copy(p *partition, i int) error {
 	return nil
 }
 
-// endRun copies what is to be copied.
+// endRun copies what is to be copied. Bytes in a bucket stay there: it is for the
+// upload to know how they are come by.
 func (f *partitionFile) endRun() error {
 	r := f.run
 	f.run = copyRun{}
 	if r.size == 0 {
+		return nil
+	}
+	if base, ok := r.from.(*remote); ok {
+		f.remote = base
+		f.pieces = append(f.pieces, piece{at: f.at, size: r.size, from: r.start, base: true})
+		f.at += r.size
 		return nil
 	}
 	// With nothing in the buffer the copying is left to the file.
@@ -122,7 +143,7 @@ func (f *partitionFile) endRun() error {
 	var n int64
 	if err == nil {
 		n, err = f.out.ReadFrom(r.reader())
-		f.at += n
+		f.wrote(n)
 	}
 	if err == nil && n != r.size {
 		err = io.ErrUnexpectedEOF

@@ -57,7 +57,7 @@ var mutations = []mutation{
 		{"lake/base.go", "	b.object = o\n", "	if now, err := l.objects.stat(ctx, keyOf(h)); err == nil && now != nil {\n		o.version = now.version\n	}\n	b.object = o\n"},
 	}},
 	{"a conflict is answered by the same upload again", []edit{
-		{"lake/publish.go", "	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), f, r.base.object)\n", "	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), f, r.base.object)\n	if err != nil {\n		g, _ := r.lake.objects.create()\n		src, _ := os.Open(fmt.Sprintf(\"/proc/self/fd/%d\", f.Fd()))\n		_, _ = io.Copy(g, src)\n		_ = src.Close()\n		r.files = append(r.files, g)\n		var now *object\n		if now, err = r.lake.objects.stat(ctx, keyOf(r.base.Hour)); err == nil {\n			version, err = r.lake.objects.put(ctx, keyOf(r.base.Hour), g, now)\n		}\n	}\n"},
+		{"lake/publish.go", "	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), d, r.base.object)\n", "	version, err := r.lake.objects.put(ctx, keyOf(r.base.Hour), d, r.base.object)\n	if err != nil {\n		g, _ := r.lake.objects.create()\n		src, _ := os.Open(fmt.Sprintf(\"/proc/self/fd/%d\", f.Fd()))\n		_, _ = io.Copy(g, src)\n		_ = src.Close()\n		r.files = append(r.files, g)\n		var now *object\n		if now, err = r.lake.objects.stat(ctx, keyOf(r.base.Hour)); err == nil {\n			d.file = g\n			version, err = r.lake.objects.put(ctx, keyOf(r.base.Hour), d, now)\n		}\n	}\n"},
 		{"lake/publish.go", "	\"fmt\"\n", "	\"fmt\"\n	\"io\"\n	\"os\"\n"},
 	}},
 	{"only rows beyond the largest number are read", []edit{
