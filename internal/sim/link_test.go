@@ -3,12 +3,12 @@ package sim
 import (
 	_ "unsafe" // for the link
 
-	"github.com/parquet-go/parquet-go/compress/zstd"
+	"github.com/klauspost/compress/zstd"
 
 	_ "github.com/afterhours/afterhours/lake"
 )
 
-// lakeCompression is what the lake compresses pages with.
+// lakeCompressor is what the lake compresses pages with.
 //
-//go:linkname lakeCompression github.com/afterhours/afterhours/lake.compression
-var lakeCompression *zstd.Codec
+//go:linkname lakeCompressor github.com/afterhours/afterhours/lake.compressor
+var lakeCompressor *zstd.Encoder

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -82,7 +83,7 @@ func (r *runner) more() bool {
 // some runs the schedules of one bubble.
 func (r *runner) some(t *testing.T) {
 	var failed []uint64
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		for range perBubble {
 			r.now.Store(r.seed)
 			x := simulate(t, schedule{seed: r.seed}, false)
@@ -197,7 +198,7 @@ func TestSeed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		r := simulate(t, s, true)
 		t.Logf("%s\n%s%s\n%s", s, r.plan, strings.Join(r.trace.lines, "\n"), r.stats)
 		if r.err != nil {
@@ -214,7 +215,7 @@ func TestSameSeedSameSchedule(t *testing.T) {
 	var runs [2][][]string
 	seed := uint64(time.Now().UnixNano())
 	for run := range runs {
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			for i := range uint64(*sameFlag) {
 				runs[run] = append(runs[run], simulate(t, schedule{seed: seed + i}, true).trace.lines)
 			}

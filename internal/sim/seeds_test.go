@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // TestSeedsThatFailed runs every schedule that ever failed. Each line of the file
@@ -28,7 +29,7 @@ func TestSeedsThatFailed(t *testing.T) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		n++
-		inBubble(t, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			if r := simulate(t, s, false); r.err != nil {
 				t.Errorf("%s: %v", s, r.err)
 			}

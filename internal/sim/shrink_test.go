@@ -6,12 +6,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 // tellShortest leaves out of a failing schedule what it does not need, and prints
 // the rest.
 func tellShortest(t *testing.T, seed uint64) {
-	inBubble(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		s, r := shrink(t, schedule{seed: seed})
 		if r.err == nil {
 			fmt.Printf("seed %d did not fail again\n", seed)

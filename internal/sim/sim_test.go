@@ -11,9 +11,6 @@ import (
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
-
-	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +20,8 @@ func TestMain(m *testing.M) {
 	// What one schedule leaves is little: collect the garbage of many at once.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(200 << 20)
+	// It makes a channel when it is used first, which must not be in a bubble.
+	lakeCompressor.EncodeAll(nil, nil)
 	os.Exit(m.Run())
 }
 
@@ -39,18 +38,6 @@ type result struct {
 	trace trace
 	stats stats
 	plan  plan
-}
-
-// inBubble runs f in a bubble with a clock of its own. What parquet-go keeps for
-// later holds channels, which must not leave the bubble they were made in.
-func inBubble(t *testing.T, f func(t *testing.T)) {
-	fresh := func() {
-		parquet.Zstd = zstd.Codec{Level: parquet.Zstd.Level}
-		*lakeCompression = zstd.Codec{Level: lakeCompression.Level}
-	}
-	fresh()
-	defer fresh()
-	synctest.Test(t, f)
 }
 
 // simulate runs one schedule. It must be called in a bubble.
