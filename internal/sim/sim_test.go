@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 	"testing"
 	"testing/cryptotest"
-	"testing/synctest"
 )
 
 func TestMain(m *testing.M) {
