@@ -161,6 +161,8 @@ func (b *bucket) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
 	return buf, r.fetch(buf, o.Size-n)
 }
 
+func (b *bucket) sync(*os.File) error { return nil }
+
 func (b *bucket) create() (*os.File, error) { return temp(b.opt.TempDir) }
 
 func (b *bucket) put(ctx context.Context, key string, d *draft, base *object) (version string, err error) {

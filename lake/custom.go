@@ -90,6 +90,8 @@ func (c custom) tail(ctx context.Context, o Object, n int64) ([]byte, error) {
 
 func (c custom) create() (*os.File, error) { return c.o.Create() }
 
+func (c custom) sync(*os.File) error { return nil }
+
 func (c custom) put(ctx context.Context, key string, d *draft, base *object) (string, error) {
 	var version string
 	if base != nil {

@@ -130,11 +130,15 @@ func (d *dir) create() (*os.File, error) {
 	return f, nil
 }
 
+func (d *dir) sync(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync temporary file: %w", err)
+	}
+	return nil
+}
+
 func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (version string, err error) {
 	f := n.file
-	if err := f.Sync(); err != nil {
-		return "", fmt.Errorf("sync temporary file: %w", err)
-	}
 	st, err := f.Stat()
 	if err != nil {
 		return "", err

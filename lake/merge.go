@@ -197,6 +197,17 @@ func (m *merge) balance(all block) (string, error) {
 	return text, err
 }
 
+// verifySynced verifies the draft while its file is synced.
+func (m *merge) verifySynced(d *draft) (*partition, error) {
+	synced := make(chan error, 1)
+	go func() { synced <- m.lake.objects.sync(d.file) }()
+	p, err := m.verify(d)
+	if err != nil {
+		err = fmt.Errorf("verify before the upload: %w", err)
+	}
+	return p, errors.Join(err, <-synced)
+}
+
 // verify reads the draft back: every byte of it must be as it was written, and what
 // was copied as the base had it. Blocks that are still in a bucket are not read: their
 // checksums, which are the base's, are part of the draft's own, which their bytes are

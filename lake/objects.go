@@ -27,11 +27,14 @@ type objects interface {
 	// create opens a temporary file for put.
 	create() (*os.File, error)
 
-	// put makes the draft, whose file create opened, the object, if and only if the
-	// newest version is still base, nil for none, and returns the new version, "" if
-	// the store did not say. If it is not, or if nobody knows whether the request
-	// got through, the error is ErrConflict. Whatever the error, the caller starts
-	// again from get.
+	// sync has the file's content last, as far as put relies on that.
+	sync(f *os.File) error
+
+	// put makes the draft, whose file create opened and sync has synced, the object,
+	// if and only if the newest version is still base, nil for none, and returns the
+	// new version, "" if the store did not say. If it is not, or if nobody knows
+	// whether the request got through, the error is ErrConflict. Whatever the error,
+	// the caller starts again from get.
 	put(ctx context.Context, key string, d *draft, base *object) (version string, err error)
 
 	// list visits every object.

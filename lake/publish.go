@@ -61,9 +61,9 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	p, err := m.verify(d)
+	p, err := m.verifySynced(d)
 	if err != nil {
-		return Result{}, fmt.Errorf("verify before the upload: %w", err)
+		return Result{}, err
 	}
 	// The request replaces the base or nothing. If this process dies during it,
 	// or its answer is lost, the next one finds in the base what was published.
