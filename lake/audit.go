@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -111,7 +110,7 @@ func (p *partition) auditAll() error {
 	var all idSet
 	var rows content
 	var g errgroup.Group
-	g.SetLimit(max(runtime.GOMAXPROCS(0), blocksAhead))
+	g.SetLimit(max(processors, blocksAhead))
 	for i := range p.table.Blocks {
 		g.Go(func() error {
 			p, err := p.fetched(i, p.table.Blocks[i].size())

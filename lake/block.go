@@ -22,7 +22,7 @@ const blocksKey = "afterhours.blocks"
 // readers must take as a whole, and what a rewrite holds in memory at a time.
 // A block that grows gets a quarter larger before it is divided.
 const (
-	defaultBlockRows = 32 << 10
+	defaultBlockRows = 16 << 10
 	blockBytes       = 16 << 20
 )
 

@@ -9,8 +9,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // tempName is the directory below the root for files that are not published
@@ -21,7 +24,11 @@ const tempName = ".tmp"
 const leftover = 24 * time.Hour
 
 // dir keeps objects in a directory.
-type dir struct{ root string }
+type dir struct {
+	root    string
+	turn    sync.Mutex
+	lasting sync.Map // names of directories that outlast a crash, those of hours left out
+}
 
 // openDir opens file:///DIR and makes the directory if need be.
 func openDir(u *url.URL, now time.Time) (string, objects, error) {
@@ -147,14 +154,25 @@ func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (vers
 		return "", err
 	}
 	target := d.path(key)
-	if err := makeDirs(d.root, filepath.Dir(target)); err != nil {
+	changed, err := d.makeDirs(filepath.Dir(target), base == nil)
+	if err != nil {
 		return "", fmt.Errorf("make directory: %w", err)
 	}
 	if err := d.replace(target, f, base); err != nil {
 		return "", err
 	}
 	// A crash before this leaves the old partition or the new one.
-	return dirVersion(st), syncDir(filepath.Dir(target))
+	var g errgroup.Group
+	for _, name := range append(changed, filepath.Dir(target)) {
+		g.Go(func() error { return syncDir(name) })
+	}
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	for _, name := range changed {
+		d.lasting.Store(name, true)
+	}
+	return dirVersion(st), nil
 }
 
 // replace renames the file, if its target is still the base. The lock is held for
@@ -200,25 +218,25 @@ func unchanged(target string, base *object) error {
 	return nil
 }
 
-// makeDirs makes the directories from root to leaf, each durably.
-func makeDirs(root, leaf string) error {
-	if leaf == root {
-		return nil
+// makeDirs makes the directories down to leaf. It returns those that must be synced
+// for these to last: that of the leaf, if it may be new, and those above that may not
+// have been synced since, by whomever.
+func (d *dir) makeDirs(leaf string, fresh bool) (changed []string, err error) {
+	if !fresh {
+		return nil, nil
 	}
-	switch err := os.Mkdir(leaf, 0o777); {
-	case errors.Is(err, fs.ErrExist):
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		if err := makeDirs(root, filepath.Dir(leaf)); err != nil {
-			return err
+	// Most often only the leaf is missing.
+	if os.Mkdir(leaf, 0o777) != nil {
+		if err := os.MkdirAll(leaf, 0o777); err != nil {
+			return nil, err
 		}
-		if err := os.Mkdir(leaf, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	case err != nil:
-		return err
 	}
-	return syncDir(filepath.Dir(leaf))
+	for at := filepath.Dir(leaf); ; at = filepath.Dir(at) {
+		changed = append(changed, at)
+		if _, lasting := d.lasting.Load(at); lasting || at == d.root {
+			return changed, nil
+		}
+	}
 }
 
 func syncDir(name string) error {
@@ -241,10 +259,12 @@ func (d *dir) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock lake: %w", err)
 	}
+	d.turn.Lock() // so that of the own goroutines no more than one waits in a system call
 	if err := flock(f, syscall.LOCK_EX); err != nil {
+		d.turn.Unlock()
 		return nil, errors.Join(err, f.Close())
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { _ = f.Close(); d.turn.Unlock() }, nil
 }
 
 func flock(f *os.File, how int) error {

@@ -23,7 +23,7 @@
 //
 // # Blocks
 //
-// A partition is a sequence of blocks of up to 32,768 rows or 16 MiB, and a quarter
+// A partition is a sequence of blocks of up to 16,384 rows or 16 MiB, and a quarter
 // more. A block is a row group, with the payloads last, and the Bloom filter of its
 // event IDs. The footer has a table of blocks: which keys they divide the order at,
 // what they count, and a CRC-64/NVME of each part. Right before the footer, where

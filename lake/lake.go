@@ -35,7 +35,7 @@ type Options struct {
 	Now     func() time.Time // time.Now if nil; for the history of publishes
 
 	// BlockRows is how many rows a row group has at most, save for the quarter that
-	// it may grow; 32,768 if 0. A late event costs the writing of one row group.
+	// it may grow; 16,384 if 0. A late event costs the writing of one row group.
 	BlockRows int
 }
 
@@ -76,7 +76,10 @@ func Open(ctx context.Context, rawURL string, o Options) (*Lake, error) {
 
 // newBuilders bounds how many blocks of all rewrites are made at once: each takes
 // a processor, and a few times blockBytes of memory.
-func newBuilders() chan struct{} { return make(chan struct{}, runtime.GOMAXPROCS(0)) }
+func newBuilders() chan struct{} { return make(chan struct{}, processors) }
+
+// processors is how many there are. A program may have given itself more threads.
+var processors = runtime.GOMAXPROCS(0)
 
 // URL names the lake: the same for every way to write its URL, and without
 // secrets.

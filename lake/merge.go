@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/afterhours/afterhours"
 )
@@ -62,6 +63,7 @@ func (m *merge) sortRows() (stream, error) {
 	if err := m.takeFromBase(); err != nil {
 		return nil, err
 	}
+	m.ids = idSet{} // they take much memory, and are not needed any more
 	m.repeated.sort()
 	rows, err := m.rows.sorted()
 	if err != nil || m.repeated.empty() && len(m.manifest.ErasedIDs) == 0 {
@@ -78,13 +80,6 @@ func (m *merge) sortRows() (stream, error) {
 		return nil, errors.New("the IDs of rows before and after sorting differ: the temporary file is damaged")
 	}
 	return newBoth(without{m, rows}, folded), nil
-}
-
-// sorter returns a sorter for some of the rows.
-func (m *merge) sorter() *sorter {
-	s := &sorter{limit: m.opt.Memory / 4, create: m.temp}
-	m.sorters = append(m.sorters, s)
-	return s
 }
 
 // streams reports whether what the base holds can stay where it is.
@@ -110,9 +105,13 @@ func (m *merge) erased(id []byte) bool {
 	return yes
 }
 
+var writeBuffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
+
 // writeFile writes the new partition, save for what stays in a bucket.
 func (m *merge) writeFile(out *os.File, rest stream) (*draft, error) {
-	buffer := bufio.NewWriterSize(out, 64<<10)
+	buffer := writeBuffers.Get().(*bufio.Writer)
+	defer writeBuffers.Put(buffer)
+	buffer.Reset(out)
 	f, err := newPartitionFile(buffer, m.layout)
 	if err != nil {
 		return nil, fmt.Errorf("write partition: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -237,7 +236,7 @@ func (p *partition) check(chosen func(block int) bool) error {
 	}
 	var g errgroup.Group
 	var next atomic.Int64
-	for range min(runtime.GOMAXPROCS(0), len(p.table.Blocks)) {
+	for range min(processors, len(p.table.Blocks)) {
 		g.Go(func() error {
 			var buf []byte
 			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
@@ -369,7 +368,7 @@ func (p *partition) smallReads() int {
 	if p.isRemote() {
 		return remoteReads
 	}
-	return runtime.GOMAXPROCS(0)
+	return processors
 }
 
 // sum returns the checksum of the whole file by those of its parts.

@@ -123,9 +123,19 @@ func (l *Lake) newRewrite(b *Base, o RewriteOptions) (*Rewrite, error) {
 		lake: l, base: b, opt: o, layout: layout,
 		added: afterhours.RowSet{}, noted: afterhours.RowSet{}, origins: map[afterhours.Segment]afterhours.Origin{},
 	}
-	r.rows = &sorter{limit: o.Memory / 4, create: r.temp}
-	r.sorters = append(r.sorters, r.rows)
+	r.rows = r.sorter()
 	return r, r.note()
+}
+
+// sorterShare is which part of the budget a sorter has. There are three at most; the
+// rest is for the IDs of the rows and for the blocks that are made.
+const sorterShare = 8
+
+// sorter returns a sorter for some of the rows.
+func (r *Rewrite) sorter() *sorter {
+	s := &sorter{limit: r.opt.Memory / sorterShare, create: r.temp}
+	r.sorters = append(r.sorters, s)
+	return s
 }
 
 // admits reports why the base cannot be rewritten in this way.

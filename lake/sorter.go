@@ -225,7 +225,7 @@ func (s *sorter) sorted() (stream, error) {
 		return &memoryStream{b: &s.fill}, nil
 	}
 	m := &merger{}
-	size := int(max(4<<10, min(runBuffer, s.limit/int64(len(s.runs)))))
+	size := int(max(4<<10, min(runBuffer, s.limit/2/int64(len(s.runs)))))
 	for _, r := range s.runs {
 		if err := m.push(s.read(r, size)); err != nil {
 			return nil, err

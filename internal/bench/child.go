@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"runtime/pprof"
 	"syscall"
 	"time"
@@ -96,13 +95,13 @@ func (t task) profile() (stop func() error, err error) {
 	}, nil
 }
 
-// config is that of a compactor with so many workers, and with the limit that the
-// commands set to the memory of the process.
+// config is that of a compactor with so many workers, and limits the process as the
+// commands do.
 func config(workers int) compact.Config {
 	cfg := compact.Defaults()
 	cfg.Workers, cfg.Logger = workers, quiet
 	cfg.Memory = max(cfg.Memory, int64(workers)*16<<20) // the least that is valid
-	debug.SetMemoryLimit(cfg.Memory + max(cfg.Memory/2, 128<<20))
+	cfg.LimitRuntime()
 	return cfg
 }
 

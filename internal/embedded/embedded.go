@@ -22,7 +22,7 @@ import (
 var ErrClosed = errors.New("embedded database is closed")
 
 const (
-	cacheSize    = 64 << 20
+	cacheSize    = 16 << 20
 	memTableSize = 32 << 20
 )
 

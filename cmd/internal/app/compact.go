@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -130,9 +129,7 @@ func (g *Global) Compactor(ctx context.Context, c *CompactFlags, prove bool) (*C
 	if err != nil {
 		return nil, err
 	}
-	// The runtime collects harder near the limit instead of growing: the budget
-	// for rows, and half as much again with a floor for everything else.
-	debug.SetMemoryLimit(cfg.Memory + max(cfg.Memory/2, 128<<20))
+	cfg.LimitRuntime()
 	k, err := compact.New(b.Store, b.Lake, cfg)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
