@@ -62,6 +62,7 @@ type Store interface {
 type Lake interface {
 	URL() string
 	Base(ctx context.Context, h afterhours.Hour) (*lake.Base, error)
+	FirstBase(h afterhours.Hour) *lake.Base
 	Unread(ctx context.Context, h afterhours.Hour) (*lake.Base, error)
 	RestoreBase(ctx context.Context, h afterhours.Hour, path string) (*lake.Base, error)
 	Rewrite(b *lake.Base, o lake.RewriteOptions) (*lake.Rewrite, error)

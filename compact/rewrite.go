@@ -46,7 +46,7 @@ func (c *Compactor) untilPublished(ctx context.Context, h afterhours.Hour, attem
 	var err error
 	for lost := 0; ; lost++ {
 		out, err = attempt()
-		out.Hour, out.Conflicts = h, lost
+		out.Hour, out.Conflicts = h, out.Conflicts+lost
 		if !errors.Is(err, lake.ErrConflict) {
 			break
 		}
@@ -125,14 +125,33 @@ func (c *Compactor) attempt(ctx context.Context, h afterhours.Hour, m mode, of c
 	if of == smallClass && known.Bytes > c.cfg.GiantBytes {
 		return Outcome{}, errGiant
 	}
+	conflicts := 0
+	if m == merge && known.Generation == 0 {
+		// It has hardly ever a partition that the board does not know of. If it has
+		// one, the publish fails and nothing has happened.
+		r := &job{Compactor: c, hour: h, mode: m, class: of, known: known, base: c.lake.FirstBase(h), first: true}
+		out, err := r.run(ctx)
+		switch {
+		case errors.Is(err, lake.ErrConflict):
+			conflicts++
+		case !errors.Is(err, errFirst):
+			return out, err
+		}
+	}
 	base, err := c.base(ctx, h, m)
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer base.Close()
 	r := &job{Compactor: c, hour: h, mode: m, class: of, known: known, base: base}
-	return r.run(ctx)
+	out, err := r.run(ctx)
+	out.Conflicts += conflicts
+	return out, err
 }
+
+// errFirst says that an hour has no rows for a first publish, and so perhaps has had
+// one.
+var errFirst = errors.New("nothing to publish first")
 
 // base opens what is to be replaced.
 func (c *Compactor) base(ctx context.Context, h afterhours.Hour, m mode) (*lake.Base, error) {
@@ -151,6 +170,7 @@ type job struct {
 	class class
 	known store.Partition // by the board; zero if it knows nothing
 	base  *lake.Base
+	first bool // the base was not read, and is said not to be there
 
 	marker Marker // of a restoration
 
@@ -190,6 +210,8 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 	case rw.Added() > 0, r.force(), r.mode == refresh && r.base.Manifest != nil:
 	case r.mode == rebuild && r.base.Manifest != nil:
 		return Outcome{}, lake.ErrNotCovered
+	case r.first:
+		return Outcome{}, errFirst
 	default:
 		return r.unchanged(ctx, lake.Result{Manifest: r.base.Manifest})
 	}

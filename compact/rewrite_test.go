@@ -179,13 +179,54 @@ func (o orderedLake) Base(ctx context.Context, h afterhours.Hour) (*lake.Base, e
 func TestIndexIsReadAfterTheBase(t *testing.T) {
 	s := newFakeStore()
 	l, _ := openLake(t)
-	s.append(afterhours.NewSegment(), 0, event(0))
+	seg := afterhours.NewSegment()
+	s.append(seg, 0, event(0))
+	rewrite(t, newCompactor(t, s, l))
+	s.append(seg, 1, event(1))
+	s.calls = nil
 	rewrite(t, newCompactor(t, s, orderedLake{l, s}))
 	base := slices.Index(s.calls, "Base "+testHour.String())
 	index := slices.Index(s.calls, "Lanes "+testHour.String())
 	rows := slices.Index(s.calls, "ReadRows "+testHour.String())
 	if base < 0 || base > index || index > rows {
 		t.Errorf("calls %v, want the base, then the index, then the rows", s.calls)
+	}
+}
+
+// TestFirstPublishReadsNoBase, unless it finds that somebody has published, or has
+// nothing to publish.
+func TestFirstPublishReadsNoBase(t *testing.T) {
+	for what, c := range map[string]struct {
+		published, row bool // somebody else has, which the board does not know; there is a row
+		read           bool // the base is
+	}{
+		"first":       {row: true},
+		"second":      {published: true, row: true, read: true},
+		"nothing":     {read: true},
+		"nothing new": {published: true, read: true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			l, _ := openLake(t)
+			want := 0
+			if c.published {
+				other := newFakeStore()
+				other.append(afterhours.NewSegment(), 0, events(10, 12)...)
+				rewrite(t, newCompactor(t, other, l))
+				want = 2
+			}
+			s := newFakeStore()
+			if c.row {
+				s.append(afterhours.NewSegment(), 0, event(0))
+				want++
+			}
+			out := rewrite(t, newCompactor(t, s, orderedLake{l, s}))
+			if read := slices.Contains(s.calls, "Base "+testHour.String()); read != c.read {
+				t.Errorf("the base is read: %t; calls %v", read, s.calls)
+			}
+			if int(out.Rows) != want {
+				t.Errorf("%d rows, want %d", out.Rows, want)
+			}
+		})
 	}
 }
 

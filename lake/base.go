@@ -53,6 +53,10 @@ func (l *Lake) base(ctx context.Context, h afterhours.Hour) (*Base, error) {
 	return b, nil
 }
 
+// FirstBase returns the base of an hour that has no partition, as far as the caller
+// knows: nothing is read. If it has one, publishing is an [ErrConflict].
+func (l *Lake) FirstBase(h afterhours.Hour) *Base { return &Base{Hour: h} }
+
 // Unread returns an hour's base by its version alone, whatever the object holds:
 // what is needed to replace a partition that cannot be read. A rewrite of it must
 // rebuild and discard.

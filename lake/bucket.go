@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,17 @@ type copier interface {
 	// if it fails. The key begins with the prefix.
 	assemble(ctx context.Context, key string, d *draft, parts []piece, version string) (made string, err error)
 }
+
+// sender is a provider that sends small objects at less cost than gocloud's writer
+// does, which has memory for a part of a large one for each.
+type sender interface {
+	// send makes the bytes the object if its newest version is the given one, "" for
+	// none. The key begins with the prefix.
+	send(ctx context.Context, key string, content []byte, version string) (made string, err error)
+}
+
+// sentWhole is up to which size an object is small, in bytes.
+const sentWhole = 8 << 20
 
 // bucket keeps objects in an object store, below a prefix.
 type bucket struct {
@@ -184,6 +196,13 @@ func (b *bucket) assemble(ctx context.Context, key string, d *draft, parts []pie
 // upload writes an object if its newest version is the given one, "" for none,
 // and returns the version that it has become.
 func (b *bucket) upload(ctx context.Context, key string, src io.Reader, size int64, version string, inParts bool) (string, error) {
+	if s, direct := b.provider.(sender); direct && !inParts && size <= sentWhole {
+		made, err := b.send(ctx, s, key, src, size, version)
+		if err != nil {
+			return "", b.failed(ctx, err, version)
+		}
+		return made, nil
+	}
 	o, made, err := b.writing(version, inParts)
 	if err != nil {
 		return "", err
@@ -206,6 +225,19 @@ func (b *bucket) failed(ctx context.Context, err error, version string) error {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return b.explained(err)
+}
+
+// send reads all of the source before anything is sent.
+func (b *bucket) send(ctx context.Context, s sender, key string, src io.Reader, size int64, version string) (string, error) {
+	content := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	n, err := content.ReadFrom(src)
+	if err == nil && n != size {
+		err = fmt.Errorf("upload ended after %d of %d bytes", n, size)
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.send(ctx, b.prefix+key, content.Bytes(), version)
 }
 
 // write sends all of src or nothing: to close a writer publishes what it was

@@ -1,6 +1,7 @@
 package lake
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,23 @@ func (s3) listed(o *blob.ListObject) (key, version string, err error) {
 		version = *out.ETag
 	}
 	return *out.Key, version, nil
+}
+
+func (s s3) send(ctx context.Context, key string, content []byte, version string) (string, error) {
+	in := &awss3.PutObjectInput{
+		Bucket: &s.bucket, Key: &key, ContentType: aws.String(parquetType), Body: bytes.NewReader(content),
+		ServerSideEncryption: s.encryption, SSEKMSKeyId: s.encryptionKey,
+	}
+	if version == "" {
+		in.IfNoneMatch = aws.String("*")
+	} else {
+		in.IfMatch = &version
+	}
+	out, err := s.client.PutObject(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
 }
 
 func (s s3) writing(version string, inParts bool) (*blob.WriterOptions, func() string, error) {
