@@ -7,7 +7,8 @@
 // readable row outside the base's set of merged rows, then merge, verify, and
 // one conditional publish. Whoever loses the condition starts again from the
 // base. The order matters: an index read before the base could miss a lane that
-// the base already knows, see ARCHITECTURE.md.
+// the base already knows, see ARCHITECTURE.md. An hour that the board does not know is
+// first taken to have no partition, which the publish's condition proves.
 //
 // # When
 //
@@ -83,7 +84,7 @@ type Config struct {
 	Workers       int               // hours rewritten at once
 	Giants        int               // of these, hours beyond GiantBytes; fewer than Workers, so that giants never hold up the rest
 	GiantBytes    int64             // of a partition, or of the raw rows that are new, that make an hour a giant
-	Memory        int64             // bytes for the rows of all rewrites together
+	Memory        int64             // bytes for all rewrites together
 	Retry         time.Duration     // first pause after a failure; doubles up to MaxRetry
 	MaxRetry      time.Duration     // longest pause after a failure
 	StuckRetry    time.Duration     // pause of a stuck hour
@@ -102,7 +103,7 @@ type Config struct {
 func Defaults() Config {
 	return Config{
 		Policy:        Policy{Grace: 2 * time.Minute, Quiet: 10 * time.Minute, AgeShare: 8, MaxDelay: 24 * time.Hour, RowWorth: 4 << 20},
-		Workers:       4,
+		Workers:       16,
 		Giants:        1,
 		GiantBytes:    64 << 20,
 		Memory:        128 << 20,
@@ -124,8 +125,10 @@ func Defaults() Config {
 // store, most of them would.
 func (c Config) LimitRuntime() {
 	debug.SetMemoryLimit(max(c.Memory, 96<<20))
-	runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	runtime.GOMAXPROCS(2 * processors)
 }
+
+var processors = runtime.GOMAXPROCS(0)
 
 // Validate reports every fault of the configuration, joined.
 func (c Config) Validate() error {
@@ -136,9 +139,8 @@ func (c Config) Validate() error {
 	if c.Giants < 1 || c.GiantBytes < 1 {
 		errs = append(errs, fmt.Errorf("giants is %d of %d bytes, want at least 1", c.Giants, c.GiantBytes))
 	}
-	if c.Memory < minMemory*int64(max(c.Workers, 1)) {
-		errs = append(errs, fmt.Errorf("memory is %d MiB, want at least %d MiB for each of %d workers",
-			c.Memory>>20, int64(minMemory)>>20, c.Workers))
+	if c.Memory < minMemory {
+		errs = append(errs, fmt.Errorf("memory is %d MiB, want at least %d MiB", c.Memory>>20, minMemory>>20))
 	}
 	errs = append(errs, c.Policy.Validate())
 	for name, p := range c.Types {
@@ -169,27 +171,13 @@ const (
 	giantClass
 )
 
-// memory returns the budget of one rewrite. Half of all is the giants'.
-func (c Config) memory(of class) int64 {
-	small := c.Workers - c.Giants
-	switch {
-	case of == anyClass || small < 1:
-		return c.Memory / int64(c.Workers)
-	case of == giantClass:
-		return max(minMemory, c.Memory/2/int64(c.Giants))
-	}
-	return max(minMemory, c.Memory/2/int64(small))
-}
-
-// minMemory is what one rewrite needs to make progress at all.
-const minMemory = 16 << 20
-
 // Compactor rewrites hours. Its methods may be called by several goroutines.
 type Compactor struct {
 	store  Store
 	board  store.Board // of this lake
 	lake   Lake
 	cfg    Config
+	memory map[class]pool
 	health health
 
 	distrusted chan struct{} // holds a token when marks may be gone
@@ -200,7 +188,7 @@ func New(s Store, l Lake, cfg Config) (*Compactor, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configure compactor: %w", err)
 	}
-	return &Compactor{store: s, board: s.Board(l.URL()), lake: l, cfg: cfg, distrusted: make(chan struct{}, 1)}, nil
+	return &Compactor{store: s, board: s.Board(l.URL()), lake: l, cfg: cfg, memory: cfg.pools(), distrusted: make(chan struct{}, 1)}, nil
 }
 
 // now returns the instant of the configured clock.

@@ -14,17 +14,18 @@ import (
 // lanesAtOnce is how many lanes of one hour are read at the same time.
 const lanesAtOnce = 4
 
-// readNew adds every readable row outside the set to the rewrite, holes
-// included. A row is recorded as merged only because it was added here.
-func (r *job) readNew(ctx context.Context, rw *lake.Rewrite) error {
+// toRead returns the lanes that may have rows that are not published.
+func (r *job) toRead() []store.Lane {
 	var settled afterhours.Day
 	if m := r.base.Manifest; m != nil && !r.mode.whole() {
 		settled = m.Settled
 	}
-	lanes := r.unread(r.lanes, r.have, settled)
-	if r.class == smallClass && bytesOf(lanes) > r.cfg.GiantBytes {
-		return errGiant
-	}
+	return r.unread(r.lanes, r.have, settled)
+}
+
+// readNew adds every readable row outside the set to the rewrite, holes
+// included. A row is recorded as merged only because it was added here.
+func (r *job) readNew(ctx context.Context, rw *lake.Rewrite, lanes []store.Lane) error {
 	r.laneOf = map[afterhours.Segment]string{}
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)

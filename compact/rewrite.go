@@ -196,15 +196,25 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 	if err := r.readIndex(ctx); err != nil {
 		return Outcome{}, err
 	}
-	rw, err := r.lake.Rewrite(r.base, r.options())
+	var lanes []store.Lane
+	if r.mode != restore {
+		lanes = r.toRead()
+	}
+	if r.class == smallClass && bytesOf(lanes) > r.cfg.GiantBytes {
+		return Outcome{}, errGiant
+	}
+	memory, release, err := r.memory[r.class].reserve(ctx, lanes, r.moved())
+	if err != nil {
+		return Outcome{}, err
+	}
+	defer release()
+	rw, err := r.lake.Rewrite(r.base, r.options(memory))
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer rw.Close()
-	if r.mode != restore {
-		if err := r.readNew(ctx, rw); err != nil {
-			return Outcome{}, err
-		}
+	if err := r.readNew(ctx, rw, lanes); err != nil {
+		return Outcome{}, err
 	}
 	switch {
 	case rw.Added() > 0, r.force(), r.mode == refresh && r.base.Manifest != nil:
@@ -228,6 +238,15 @@ func (r *job) run(ctx context.Context) (Outcome, error) {
 		}
 	}
 	return outcome(res), r.tell(ctx, r.known, notice{res.Manifest, res.Version, res.Bytes, res.ManifestSize, nil})
+}
+
+// moved returns the size of the base if all its rows must be sorted anew, since a
+// column has been declared.
+func (r *job) moved() int64 {
+	if m := r.base.Manifest; m != nil && len(m.Columns) != len(r.columns) {
+		return r.base.Size()
+	}
+	return 0
 }
 
 // vanished says what is missing.
@@ -306,10 +325,10 @@ func origin(l store.Lane, received afterhours.Micros) afterhours.Origin {
 	return afterhours.Origin{Day: afterhours.DayOf(received)}
 }
 
-func (r *job) options() lake.RewriteOptions {
+func (r *job) options(memory int64) lake.RewriteOptions {
 	return lake.RewriteOptions{
 		Columns:    r.columns,
-		Memory:     r.cfg.memory(r.class),
+		Memory:     memory,
 		Cause:      string(r.mode),
 		Rebuild:    r.mode.whole(),
 		Discard:    r.mode == discard,

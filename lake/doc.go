@@ -82,8 +82,8 @@
 // # Limits
 //
 // Tested up to about 4 GiB or 20 million rows a partition. A rewrite holds its
-// memory budget, 8 to 10 bytes for every row added, and for every processor a few
-// blocks; in a bucket a few more that are on their way, and 64 MiB of an upload.
+// memory budget, of which 5 bytes are for every row added, and for every processor a
+// few blocks; in a bucket a few more that are on their way, and 64 MiB of an upload.
 // Temporary files take up to the raw rows added and twice the partition, save for
 // blocks in a bucket that are left there.
 package lake

@@ -24,7 +24,7 @@ func TestMistakes(t *testing.T) {
 		"feed --until soon":                         `--until "soon"`,
 		"run --health-addr nowhere":                 `--health-addr "nowhere": want HOST:PORT`,
 		"run --type-policy a:calm=1m":               `unknown part "calm"`,
-		"run --giants 9":                            "--giants 9 is more than --workers 4",
+		"run --giants 17":                           "--giants 17 is more than --workers 16",
 		"once --store " + embedded + "?tll=720h":    `unknown parameter "tll"`,
 		"once --store " + embedded + "?ttl=soon":    `ttl "soon"`,
 		"once --store " + embedded + "?ttl=0s":      `ttl "0s"`,

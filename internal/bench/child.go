@@ -100,7 +100,6 @@ func (t task) profile() (stop func() error, err error) {
 func config(workers int) compact.Config {
 	cfg := compact.Defaults()
 	cfg.Workers, cfg.Logger = workers, quiet
-	cfg.Memory = max(cfg.Memory, int64(workers)*16<<20) // the least that is valid
 	cfg.LimitRuntime()
 	return cfg
 }

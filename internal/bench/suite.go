@@ -76,7 +76,7 @@ func benchSuite(ctx context.Context, command string, args []string) error {
 	f.IntVar(&s.Big, "big", 10_000_000, "events of a large hour")
 	f.IntVar(&s.Hours, "hours", 50_000, "small hours")
 	f.IntVar(&s.S3Hours, "s3-hours", 5_000, "small hours on the S3 gateway")
-	f.IntVar(&s.Workers, "workers", 8, "hours rewritten at once when they are small; 8 is the most that fits into the default budget of memory")
+	f.IntVar(&s.Workers, "workers", 16, "hours rewritten at once when they are small; 16 is the compactor's own default")
 	f.IntVar(&s.runs, "runs", 5, "rounds; the median counts")
 	f.StringVar(&s.dir, "dir", "", "where files are made and removed again (default: the system's temporary directory)")
 	f.StringVar(&s.cassandra, "cassandra", os.Getenv(servers.Variable(servers.Cassandra)), "`HOST:PORT`")

@@ -47,7 +47,7 @@ var mutations = []mutation{
 	}},
 	{"the index is read before the base", []edit{
 		{"compact/rewrite.go", "	base, err := c.base(ctx, h, m)\n", "	lanes, err := c.store.Lanes(ctx, h)\n	if err != nil {\n		return Outcome{}, err\n	}\n	base, err := c.base(ctx, h, m)\n"},
-		{"compact/rewrite.go", "class: of, known: known, base: base}\n	return r.run(ctx)\n", "class: of, known: known, base: base, lanes: lanes}\n	return r.run(ctx)\n"},
+		{"compact/rewrite.go", "class: of, known: known, base: base}\n	out, err := r.run(ctx)\n", "class: of, known: known, base: base, lanes: lanes}\n	out, err := r.run(ctx)\n"},
 		{"compact/rewrite.go", "	g.Go(func() (err error) { r.lanes, err = r.store.Lanes(ctx, r.hour); return err })\n", ""},
 	}},
 	{"an upload without a condition", []edit{

@@ -64,13 +64,13 @@ func TestFlagMistakes(t *testing.T) {
 		"--type-policy _x:quiet=1m":                         "underscore",
 		"--type-policy a:quiet=1m --type-policy a:=":        "unknown part",
 		"--type-policy a:quiet=1m --type-policy a:grace=1m": `"a" has one already`,
-		"--giants 5":        "--giants 5 is more than --workers 4",
-		"--giants 0":        "giants is 0",
-		"--stuck-retry 0":   "--stuck-retry 0s",
-		"--stall-after 0":   "--stall-after 0s",
-		"--sweep-every=-1h": "--sweep-every -1h",
-		"--age-share NaN":   "--age-share NaN",
-		"--grace=-1s":       "grace",
+		"--giants 17":                                       "--giants 17 is more than --workers 16",
+		"--giants 0":                                        "giants is 0",
+		"--stuck-retry 0":                                   "--stuck-retry 0s",
+		"--stall-after 0":                                   "--stall-after 0s",
+		"--sweep-every=-1h":                                 "--sweep-every -1h",
+		"--age-share NaN":                                   "--age-share NaN",
+		"--grace=-1s":                                       "grace",
 	} {
 		if _, err := compactFlags(t, strings.Fields(line)...).config(); err == nil || !IsUsage(err) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want a usage error that says %q", line, err, says)
