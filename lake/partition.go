@@ -108,10 +108,10 @@ func describe(schema []format.SchemaElement) string {
 	var names []string
 	for i := range schema {
 		if e := &schema[i]; e.Type.Valid {
-			names = append(names, fmt.Sprintf("%s %v %v", e.RepetitionType.V, e.Type.V, e.Name))
+			names = append(names, strings.ToLower(fmt.Sprint(e.RepetitionType.V, " ", e.Type.V, " "))+e.Name)
 		}
 	}
-	return strings.ToLower(strings.Join(names, ", "))
+	return strings.Join(names, ", ")
 }
 
 // readTable reads the table of blocks, which must agree with manifest and footer.
