@@ -181,6 +181,9 @@ func (b *bucket) put(ctx context.Context, key string, d *draft, base *object) (v
 	if base != nil {
 		version = base.version
 	}
+	if d.sum, err = d.verified.sum(); err != nil {
+		return "", err
+	}
 	if parts := d.parts(); parts != nil && b.copies.Load() {
 		return b.assemble(ctx, key, d, parts, version)
 	}
@@ -198,10 +201,7 @@ func (b *bucket) assemble(ctx context.Context, key string, d *draft, parts []pie
 func (b *bucket) upload(ctx context.Context, key string, src io.Reader, size int64, version string, inParts bool) (string, error) {
 	if s, direct := b.provider.(sender); direct && !inParts && size <= sentWhole {
 		made, err := b.send(ctx, s, key, src, size, version)
-		if err != nil {
-			return "", b.failed(ctx, err, version)
-		}
-		return made, nil
+		return made, b.failed(ctx, err, version)
 	}
 	o, made, err := b.writing(version, inParts)
 	if err != nil {

@@ -154,9 +154,11 @@ func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (vers
 		return "", err
 	}
 	target := d.path(key)
-	changed, err := d.makeDirs(filepath.Dir(target), base == nil)
-	if err != nil {
-		return "", fmt.Errorf("make directory: %w", err)
+	var changed []string
+	if base == nil {
+		if changed, err = d.makeDirs(filepath.Dir(target)); err != nil {
+			return "", fmt.Errorf("make directory: %w", err)
+		}
 	}
 	if err := d.replace(target, f, base); err != nil {
 		return "", err
@@ -219,12 +221,9 @@ func unchanged(target string, base *object) error {
 }
 
 // makeDirs makes the directories down to leaf. It returns those that must be synced
-// for these to last: that of the leaf, if it may be new, and those above that may not
-// have been synced since, by whomever.
-func (d *dir) makeDirs(leaf string, fresh bool) (changed []string, err error) {
-	if !fresh {
-		return nil, nil
-	}
+// for these to last: the leaf's own, and those above that may not have been synced
+// since they were made, by whomever.
+func (d *dir) makeDirs(leaf string) (changed []string, err error) {
 	// Most often only the leaf is missing.
 	if os.Mkdir(leaf, 0o777) != nil {
 		if err := os.MkdirAll(leaf, 0o777); err != nil {

@@ -32,7 +32,9 @@ type draft struct {
 	base   *remote // nil if the file has all
 	pieces []piece // in order, without gaps
 	size   int64
-	sum    checksum // of all
+
+	verified *partition // what it was verified as
+	sum      checksum   // of all; set by who sends it
 }
 
 // piece is a stretch of a draft.

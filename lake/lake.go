@@ -35,7 +35,7 @@ type Options struct {
 	Now     func() time.Time // time.Now if nil; for the history of publishes
 
 	// BlockRows is how many rows a row group has at most, save for the quarter that
-	// it may grow; 16,384 if 0. A late event costs the writing of one row group.
+	// it may grow; 16,384 if 0. A strip has a part of that: see the package.
 	BlockRows int
 }
 

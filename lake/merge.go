@@ -17,8 +17,8 @@ import (
 //
 // Rows of the base that may be copies of added ones are taken out and go through
 // the same sorting by ID as these. The rest of the base stays where it is: blocks
-// that no row leaves or enters are copied, and of the others the strips of rows. If the order
-// or the columns are others than the base's, all its rows are taken out.
+// that no row leaves or enters are copied, and of the others the strips of rows. If
+// the order or the columns are others than the base's, all its rows are taken out.
 //
 // Every step is accounted for. By sums of hashes, of IDs or of whole rows: what went
 // into a sorter came out of it, what left the base was taken or erased, and what
@@ -220,8 +220,8 @@ func (m *merge) verify(d *draft) (*partition, error) {
 	if err := p.check(own); err != nil {
 		return nil, m.blame(err)
 	}
-	d.sum, err = p.sum()
-	return p, err
+	d.verified = p
+	return p, nil
 }
 
 // blame adds to an error about bytes that are not as they must be whether it is the

@@ -136,7 +136,7 @@ type stripWriter struct {
 
 // write makes a strip of rows, which have their payloads.
 func (w *stripWriter) write(rows []keyed) *strip {
-	s := &strip{n: len(rows), rows: rows, full: true, pages: make([]page, len(w.layout.cols))}
+	s := &strip{n: len(rows), pages: make([]page, len(w.layout.cols))}
 	for i := range s.pages {
 		s.pages[i] = w.page(i, rows)
 	}

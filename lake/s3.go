@@ -91,16 +91,21 @@ func (s3) listed(o *blob.ListObject) (key, version string, err error) {
 	return *out.Key, version, nil
 }
 
+// replacing returns the conditions under which an upload replaces a version, "" for
+// none.
+func replacing(version string) (ifMatch, ifNoneMatch *string) {
+	if version == "" {
+		return nil, aws.String("*")
+	}
+	return &version, nil
+}
+
 func (s s3) send(ctx context.Context, key string, content []byte, version string) (string, error) {
 	in := &awss3.PutObjectInput{
 		Bucket: &s.bucket, Key: &key, ContentType: aws.String(parquetType), Body: bytes.NewReader(content),
 		ServerSideEncryption: s.encryption, SSEKMSKeyId: s.encryptionKey,
 	}
-	if version == "" {
-		in.IfNoneMatch = aws.String("*")
-	} else {
-		in.IfMatch = &version
-	}
+	in.IfMatch, in.IfNoneMatch = replacing(version)
 	out, err := s.client.PutObject(ctx, in)
 	if err != nil {
 		return "", err
@@ -116,11 +121,7 @@ func (s s3) writing(version string, inParts bool) (*blob.WriterOptions, func() s
 		if !as(&in) || !as(&manager) {
 			return errors.New("cannot make the upload conditional")
 		}
-		if version == "" {
-			in.IfNoneMatch = aws.String("*")
-		} else {
-			in.IfMatch = &version
-		}
+		in.IfMatch, in.IfNoneMatch = replacing(version)
 		// There is no other way to learn the new ETag or to send little in parts.
 		*manager = *transfermanager.New(s.client, func(o *transfermanager.Options) {
 			o.RequestChecksumCalculation = s.client.Options().RequestChecksumCalculation

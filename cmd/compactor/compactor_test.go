@@ -51,10 +51,7 @@ func TestRestoreRefusesOtherFiles(t *testing.T) {
 // remedy, and the remedy works.
 func TestStuckHour(t *testing.T) {
 	s := newSite(t)
-	s.ingest(t, theTime, 3)
-	s.run(t, "once")
-	write(t, s.object(), read(t, s.object())[:100])
-	s.ingest(t, theTime, 1)
+	s.damage(t)
 	remedy := "'compactor rebuild " + theHour + " --discard-base'"
 	s.fail(t, "once", app.ExitFailed, "hour is stuck", remedy, "1 hours could not be rewritten")
 	s.run(t, "status", "stuck since", theHour, "remedy: ", remedy, "1 hours wait, 1 stuck")

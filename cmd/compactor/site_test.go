@@ -143,3 +143,12 @@ func write(t *testing.T, path string, b []byte) string {
 	}
 	return path
 }
+
+// damage publishes the hour, cuts its object off, and brings another event.
+func (s *site) damage(t *testing.T) {
+	t.Helper()
+	s.ingest(t, theTime, 3)
+	s.run(t, "once")
+	write(t, s.object(), read(t, s.object())[:100])
+	s.ingest(t, theTime, 1)
+}

@@ -60,10 +60,7 @@ func TestWhyNotYetOfAnUnmarkedHour(t *testing.T) {
 // TestWhyNotYetOfAStuckHour has the reason and the remedy.
 func TestWhyNotYetOfAStuckHour(t *testing.T) {
 	s := newSite(t)
-	s.ingest(t, theTime, 3)
-	s.run(t, "once")
-	write(t, s.object(), read(t, s.object())[:100])
-	s.ingest(t, theTime, 1)
+	s.damage(t)
 	s.fail(t, "once", app.ExitFailed, "hour is stuck")
 	s.run(t, "why-not-yet "+theHour, theHour+": is stuck since ", "must not be rewritten", "'compactor rebuild "+theHour+" --discard-base'")
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/afterhours/afterhours/dirty"
 	dirtypebble "github.com/afterhours/afterhours/dirty/pebble"
 	"github.com/afterhours/afterhours/ingest"
+	"github.com/afterhours/afterhours/internal/testenv"
 	"github.com/afterhours/afterhours/internal/testenv/servers"
 	"github.com/afterhours/afterhours/lake"
 	"github.com/afterhours/afterhours/store/pebble"
@@ -95,17 +96,8 @@ func (s *suite) prepareHours(ctx context.Context) error {
 		}
 	}
 	name := bucketName()
-	_, err := newS3("http://"+s.s3).CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: &name})
+	_, err := testenv.S3Client("http://"+s.s3).CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: &name})
 	return err
-}
-
-func newS3(endpoint string) *awss3.Client {
-	return awss3.New(awss3.Options{
-		BaseEndpoint: &endpoint, Region: servers.S3Region, UsePathStyle: true,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
-		}),
-	})
 }
 
 // smallHour is the n-th of the small hours: of several types, back from the hour.
@@ -273,7 +265,7 @@ func barePuts(ctx context.Context, t task) (took, error) {
 	if err != nil {
 		return took{}, err
 	}
-	c, prefix := newS3(u.Query().Get("endpoint")), strings.TrimPrefix(u.Path, "/")
+	c, prefix := testenv.S3Client(u.Query().Get("endpoint")), strings.TrimPrefix(u.Path, "/")
 	objects, err := getAll(ctx, c, u.Host, prefix, t.Workers)
 	if err != nil {
 		return took{}, err

@@ -102,7 +102,7 @@ var mutations = []mutation{
 	{"a merge that loses a row is not verified", []edit{
 		{"lake/merge.go", "	if blocks.Rows != want {\n", "	if blocks.Rows > want {\n"},
 		{"lake/merge.go", "	if m.written != m.undone", "	if false && m.written != m.undone"},
-		{"lake/work.go", "	l := b.m.layout\n", "	if len(rows) > 1 {\n		rows = rows[1:]\n		b.m.mu.Lock()\n		b.m.duplicates++\n		b.m.mu.Unlock()\n	}\n	l := b.m.layout\n"},
+		{"lake/build.go", "	l := b.m.layout\n", "	if len(rows) > 1 {\n		rows = rows[1:]\n		b.m.mu.Lock()\n		b.m.duplicates++\n		b.m.mu.Unlock()\n	}\n	l := b.m.layout\n"},
 	}},
 	{"of two copies the one that came first survives", []edit{
 		{"dedup.go", "	if c > 0 {\n		win = b\n	}\n", "	_ = c\n"},

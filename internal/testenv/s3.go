@@ -34,14 +34,16 @@ func S3(tb testing.TB) string {
 	tb.Helper()
 	endpoint := S3Endpoint(tb)
 	name := unique(tb.Name(), '-', 63)
-	if _, err := s3Client(endpoint).CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
+	if _, err := S3Client(endpoint).CreateBucket(context.Background(), &s3.CreateBucketInput{Bucket: &name}); err != nil {
 		tb.Fatalf("testenv: create bucket: %v", err)
 	}
 	q := url.Values{"endpoint": {endpoint}, "region": {servers.S3Region}, "use_path_style": {"true"}}
 	return "s3://" + name + "?" + q.Encode()
 }
 
-func s3Client(endpoint string) *s3.Client {
+// S3Client returns a client of a gateway, http://HOST:PORT, with the credentials of the
+// environment.
+func S3Client(endpoint string) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: &endpoint,
 		Region:       servers.S3Region,
