@@ -57,6 +57,12 @@ func (p *part) add(b []byte) {
 	*p = part{p.Size + int64(len(b)), checksum(crc64nvme.Update(uint64(p.Sum), b))}
 }
 
+// sameBytes reports whether two blocks have the same bytes, as far as their sizes and
+// checksums tell.
+func (b *block) sameBytes(o *block) bool {
+	return b.Head == o.Head && b.Payload == o.Payload && b.Filter == o.Filter
+}
+
 func (b *block) size() int64 { return b.Head.Size + b.Payload.Size + b.Filter.Size }
 
 // table is what a footer says of a partition's blocks.

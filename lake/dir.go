@@ -28,6 +28,7 @@ type dir struct {
 	root    string
 	turn    sync.Mutex
 	lasting sync.Map // names of directories that outlast a crash, those of hours left out
+	closing sync.WaitGroup
 }
 
 // openDir opens file:///DIR and makes the directory if need be.
@@ -173,6 +174,9 @@ func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (vers
 	}
 	for _, name := range changed {
 		d.lasting.Store(name, true)
+	}
+	if base != nil {
+		base.closing = &d.closing
 	}
 	return dirVersion(st), nil
 }
@@ -349,4 +353,7 @@ func (d *dir) proveLock() error {
 	}
 }
 
-func (d *dir) close() error { return nil }
+func (d *dir) close() error {
+	d.closing.Wait()
+	return nil
+}

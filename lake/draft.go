@@ -124,8 +124,7 @@ func (d *draft) leaves(p *partition, i int, base *partition) bool {
 	if !found || j == len(base.table.Blocks) {
 		return false
 	}
-	o := &base.table.Blocks[j]
-	return b.Head == o.Head && b.Payload == o.Payload && b.Filter == o.Filter
+	return b.sameBytes(&base.table.Blocks[j])
 }
 
 // parts divides the draft into the parts of an upload in which the store copies

@@ -112,7 +112,8 @@ func (m *merge) writeFile(out *os.File, rest stream) (*draft, error) {
 	buffer := writeBuffers.Get().(*bufio.Writer)
 	defer writeBuffers.Put(buffer)
 	buffer.Reset(out)
-	f, err := newPartitionFile(buffer, m.layout)
+	m.trail = newTrail(out)
+	f, err := newPartitionFile(buffer, m.layout, m.trail)
 	if err != nil {
 		return nil, fmt.Errorf("write partition: %w", err)
 	}
@@ -208,16 +209,22 @@ func (m *merge) verifySynced(d *draft) (*partition, error) {
 }
 
 // verify reads the draft back: every byte of it must be as it was written, and what
-// was copied as the base had it. Blocks that are still in a bucket are not read: their
-// checksums, which are the base's, are part of the draft's own, which their bytes are
-// compared with on their way.
+// was copied as the base had it. What the trail has checked is not read again. Blocks
+// that are still in a bucket are not read at all: their checksums, which are the
+// base's, are part of the draft's own, which their bytes are compared with on their
+// way.
 func (m *merge) verify(d *draft) (*partition, error) {
 	p, err := openPartition(d, d.size, m.base.Hour)
 	if err != nil {
 		return nil, err
 	}
-	own := func(block int) bool { return d.base == nil || !d.leaves(p, block, m.base.partition) }
-	if err := p.check(own); err != nil {
+	if err := m.trail.wait(); err != nil {
+		return nil, m.blame(err)
+	}
+	unchecked := func(block int) bool {
+		return !m.trail.has(p.starts[block], &p.table.Blocks[block]) && (d.base == nil || !d.leaves(p, block, m.base.partition))
+	}
+	if err := p.check(unchecked); err != nil {
 		return nil, m.blame(err)
 	}
 	d.verified = p

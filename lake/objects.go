@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/afterhours/afterhours"
@@ -53,6 +54,10 @@ type object struct {
 	remote  *remote
 	size    int64
 	version string
+
+	// closing is set once the file was replaced: closing it frees its content, which
+	// takes the kernel a while, so it is done on the side.
+	closing *sync.WaitGroup
 }
 
 func (o *object) reader() io.ReaderAt {
@@ -63,10 +68,14 @@ func (o *object) reader() io.ReaderAt {
 }
 
 func (o *object) close() error {
-	if o.file == nil {
+	switch {
+	case o.file == nil:
 		return nil
+	case o.closing == nil:
+		return o.file.Close()
 	}
-	return o.file.Close()
+	o.closing.Go(func() { _ = o.file.Close() }) // nothing was written to it
+	return nil
 }
 
 // Object is a partition as a listing shows it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,12 +237,12 @@ func (p *partition) check(chosen func(block int) bool) error {
 	var next atomic.Int64
 	for range min(processors, len(p.table.Blocks)) {
 		g.Go(func() error {
-			var buf []byte
+			buf := make([]byte, checkBuffer)
 			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
 				if !chosen(i) {
 					continue
 				}
-				if err := p.checkBlock(i, &buf); err != nil {
+				if err := p.table.Blocks[i].check(p.reader, p.starts[i], buf); err != nil {
 					return fmt.Errorf("block %d: %w", i, err)
 				}
 			}
@@ -251,23 +250,6 @@ func (p *partition) check(chosen func(block int) bool) error {
 		})
 	}
 	return g.Wait()
-}
-
-// checkBlock makes sure that a block is as it was written. It reads into the buffer.
-func (p *partition) checkBlock(i int, buf *[]byte) error {
-	b := &p.table.Blocks[i]
-	*buf = slices.Grow((*buf)[:0], int(b.size()))[:b.size()]
-	if err := readAt(p.reader, *buf, p.starts[i]); err != nil {
-		return err
-	}
-	at := int64(0)
-	for _, part := range []part{b.Head, b.Payload, b.Filter} {
-		if err := part.holds((*buf)[at:][:part.Size], p.starts[i]+at); err != nil {
-			return err
-		}
-		at += part.Size
-	}
-	return nil
 }
 
 // holds reports whether bytes, which were read at an offset, are the part.

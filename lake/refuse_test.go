@@ -62,7 +62,7 @@ func sealedFile(t testing.TB, l *layout, write func(*partitionFile) error) []byt
 	t.Helper()
 	var out bytes.Buffer
 	buffer := bufio.NewWriter(&out)
-	f, err := newPartitionFile(buffer, l)
+	f, err := newPartitionFile(buffer, l, newTrail(nil))
 	if err == nil {
 		err = errors.Join(write(f), buffer.Flush())
 	}

@@ -86,6 +86,7 @@ type Rewrite struct {
 	key   []byte
 	body  []byte
 	files []*os.File
+	trail *trail // of the new partition's file
 }
 
 // Rewrite begins to rewrite the partition that b is. It is [ErrRefused] if the
@@ -303,6 +304,9 @@ func (r *Rewrite) Close() error {
 	var errs []error
 	for _, s := range r.sorters {
 		s.close()
+	}
+	if r.trail != nil {
+		_ = r.trail.wait() // what it found Publish has returned, unless something else was wrong
 	}
 	for _, f := range r.files {
 		errs = append(errs, f.Close())

@@ -43,6 +43,7 @@ type partitionFile struct {
 	pieces []piece
 	filled int64   // bytes of the file
 	remote *remote // the base, if anything was left there
+	trail  *trail  // of what is copied to the file
 }
 
 // pageIndex is the page index of a partition's blocks.
@@ -52,15 +53,19 @@ type pageIndex struct {
 	by      []int64    // by block: how far its pages lie behind where offsets has them
 }
 
-// copyRun is a run of bytes of the base that is still to be copied.
+// copyRun is a run of blocks of the base that are still to be copied.
 type copyRun struct {
-	from  io.ReaderAt
-	start int64
-	size  int64
+	from   io.ReaderAt
+	start  int64
+	size   int64
+	blocks []block
 }
 
-func newPartitionFile(out *bufio.Writer, l *layout) (*partitionFile, error) {
-	f := &partitionFile{out: out, layout: l}
+// copiedAtOnce is about how much is copied before it is checked.
+const copiedAtOnce = 8 << 20
+
+func newPartitionFile(out *bufio.Writer, l *layout, t *trail) (*partitionFile, error) {
+	f := &partitionFile{out: out, layout: l, trail: t}
 	return f, f.write([]byte(parquetMark))
 }
 
@@ -72,12 +77,18 @@ func (f *partitionFile) write(b []byte) error {
 
 // wrote says that the file has grown.
 func (f *partitionFile) wrote(n int64) {
-	if last := len(f.pieces) - 1; last >= 0 && !f.pieces[last].base {
-		f.pieces[last].size += n
+	f.append(n, f.filled, false)
+	f.filled += n
+}
+
+// append adds a stretch to the pieces.
+func (f *partitionFile) append(size, from int64, base bool) {
+	if last := len(f.pieces) - 1; last >= 0 && f.pieces[last].base == base && f.pieces[last].from+f.pieces[last].size == from {
+		f.pieces[last].size += size
 	} else {
-		f.pieces = append(f.pieces, piece{at: f.at, size: n, from: f.filled})
+		f.pieces = append(f.pieces, piece{at: f.at, size: size, from: from, base: base})
 	}
-	f.at, f.filled = f.at+n, f.filled+n
+	f.at += size
 }
 
 // put writes a block.
@@ -106,10 +117,10 @@ func (f *partitionFile) list(b *encoded, at int64) {
 }
 
 // copy takes over a block of another partition as it is. Blocks that lie side by side
-// are copied at once.
+// are copied together.
 func (f *partitionFile) copy(p *partition, i int) error {
 	start := p.starts[i]
-	if f.run.size == 0 || f.run.start+f.run.size != start {
+	if f.run.size == 0 || f.run.start+f.run.size != start || f.run.size >= copiedAtOnce {
 		if err := f.endRun(); err != nil {
 			return err
 		}
@@ -121,6 +132,7 @@ func (f *partitionFile) copy(p *partition, i int) error {
 	}
 	f.list(b, f.at+f.run.size)
 	f.run.size += b.size()
+	f.run.blocks = append(f.run.blocks, b.block)
 	return nil
 }
 
@@ -134,11 +146,11 @@ func (f *partitionFile) endRun() error {
 	}
 	if base, ok := r.from.(*remote); ok {
 		f.remote = base
-		f.pieces = append(f.pieces, piece{at: f.at, size: r.size, from: r.start, base: true})
-		f.at += r.size
+		f.append(r.size, r.start, true)
 		return nil
 	}
 	// With nothing in the buffer the copying is left to the file.
+	at := f.filled
 	err := f.out.Flush()
 	var n int64
 	if err == nil {
@@ -151,6 +163,7 @@ func (f *partitionFile) endRun() error {
 	if err != nil {
 		return fmt.Errorf("write partition: copy bytes %d to %d of the base: %w", r.start, r.start+r.size, err)
 	}
+	f.trail.follow(at, r.blocks)
 	return nil
 }
 

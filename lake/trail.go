@@ -1,0 +1,82 @@
+package lake
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// trail follows the writing of a file. What was copied there is checked, and on its
+// way to the disk, while more is being copied: after the last copy little is left to
+// do. Methods are for one goroutine.
+type trail struct {
+	file *os.File
+	work errgroup.Group
+
+	mu      sync.Mutex
+	checked map[int64]block // that are as they must be, by where they begin
+}
+
+func newTrail(file *os.File) *trail {
+	t := &trail{file: file, checked: map[int64]block{}}
+	t.work.SetLimit(processors)
+	return t
+}
+
+// follow checks blocks that stand in the file side by side. It waits for earlier ones
+// if these are many.
+func (t *trail) follow(at int64, blocks []block) {
+	t.work.Go(func() error {
+		end := at
+		for i := range blocks {
+			end += blocks[i].size()
+		}
+		writeOut(t.file, at, end-at)
+		buf := make([]byte, checkBuffer)
+		for _, b := range blocks {
+			if err := b.check(t.file, at, buf); err != nil {
+				return err
+			}
+			t.mu.Lock()
+			t.checked[at] = b
+			t.mu.Unlock()
+			at += b.size()
+		}
+		return nil
+	})
+}
+
+// wait waits for all that is being checked.
+func (t *trail) wait() error { return t.work.Wait() }
+
+// has reports whether a block was found to be as it must be. All must have been waited
+// for.
+func (t *trail) has(at int64, b *block) bool {
+	c, ok := t.checked[at]
+	return ok && b.sameBytes(&c)
+}
+
+// checkBuffer is how much is checked at once: what a processor's own cache holds.
+const checkBuffer = 256 << 10
+
+// check makes sure that a block is as it was written. It reads into the buffer.
+func (b *block) check(r io.ReaderAt, at int64, buf []byte) error {
+	for _, p := range []part{b.Head, b.Payload, b.Filter} {
+		var got part
+		for got.Size < p.Size {
+			next := buf[:min(int64(len(buf)), p.Size-got.Size)]
+			if err := readAt(r, next, at+got.Size); err != nil {
+				return err
+			}
+			got.add(next)
+		}
+		if got != p {
+			return fmt.Errorf("damaged: bytes %d to %d do not match their checksum", at, at+p.Size)
+		}
+		at += p.Size
+	}
+	return nil
+}
