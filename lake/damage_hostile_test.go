@@ -12,6 +12,7 @@ import (
 	"runtime/metrics"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -69,11 +70,27 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad := slices.Clone(good)
+	// To open a partition takes most of the time, and reads nothing before the seal. What
+	// has no more than that end to open is opened once for all bits that lie before.
+	seal := bytes.LastIndex(good, []byte(sealMark))
+	opened, err := openPartition(&end{good[seal:], int64(seal)}, int64(len(good)), hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := func() error {
+		p := *opened
+		p.reader, p.index = bytes.NewReader(bad), sync.OnceValues(p.readIndex)
+		return p.auditAll()
+	}
 	cost := allocated(func() {
 		for i := range good {
 			for bit := range 8 {
 				bad[i] = good[i] ^ 1<<bit
-				if err := decode(bad); err == nil {
+				found := front
+				if i >= seal {
+					found = func() error { return decode(bad) }
+				}
+				if found() == nil {
 					t.Errorf("bit %d of byte %d of %d is flipped and the partition is taken for good", bit, i, len(good))
 				}
 			}
