@@ -237,7 +237,7 @@ func (p *partition) check(chosen func(block int) bool) error {
 	var next atomic.Int64
 	for range min(processors, len(p.table.Blocks)) {
 		g.Go(func() error {
-			buf := make([]byte, checkBuffer)
+			buf := make([]byte, min(checkBuffer, p.size))
 			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
 				if !chosen(i) {
 					continue

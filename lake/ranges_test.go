@@ -398,8 +398,12 @@ func TestAssemblyFailsWhole(t *testing.T) {
 			if err := lateRow(450).addTo(r); err != nil {
 				t.Fatal(err)
 			}
-			var happened atomic.Bool
+			var happened, aborted atomic.Bool
 			n.do(func(kind string, w http.ResponseWriter, req *http.Request, pass http.Handler) bool {
+				if kind == "abort" && aborted.CompareAndSwap(false, true) { // as if a part were still being taken
+					w.WriteHeader(http.StatusNoContent)
+					return true
+				}
 				return kind == c.at && happened.CompareAndSwap(false, true) && c.do(attempt{t, l, r, cancel}, w, req, pass)
 			})
 			_, err = r.Publish(ctx)

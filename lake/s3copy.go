@@ -24,7 +24,8 @@ const (
 	assembledParts = 4
 
 	// abortTime is how long an upload that failed is tried to be given up.
-	abortTime = 30 * time.Second
+	abortTime  = 30 * time.Second
+	abortPause = 100 * time.Millisecond // before the second try; each is twice the last
 )
 
 // assembly is an upload in parts of which the store copies some from the object that
@@ -138,15 +139,29 @@ func (a *assembly) send(ctx context.Context, number int32, p piece) (types.Compl
 }
 
 // abort removes the parts of the upload, also if it was called off. There are none if
-// it was completed after all.
+// it was completed after all. A part that the store is still taking may outlive the
+// first try: S3's documentation has one list the parts, and abort again.
 func (a *assembly) abort(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	_, err := a.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &a.bucket, Key: &a.key, UploadId: a.id})
-	if err == nil || s3Code(err) == "NoSuchUpload" {
-		return nil
+	for pause := abortPause; ; pause *= 2 {
+		_, err := a.client.AbortMultipartUpload(ctx, &awss3.AbortMultipartUploadInput{Bucket: &a.bucket, Key: &a.key, UploadId: a.id})
+		if err == nil {
+			_, err = a.client.ListParts(ctx, &awss3.ListPartsInput{Bucket: &a.bucket, Key: &a.key, UploadId: a.id})
+		}
+		if s3Code(err) == "NoSuchUpload" {
+			return nil
+		}
+		if err == nil {
+			select {
+			case <-time.After(pause):
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		return fmt.Errorf("abort upload %s, whose parts are paid for until a lifecycle rule removes them: %w", *a.id, err)
 	}
-	return fmt.Errorf("abort upload %s, whose parts are paid for until a lifecycle rule removes them: %w", *a.id, err)
 }
 
 // base64 returns the checksum as S3 writes it.

@@ -45,6 +45,7 @@ type group struct {
 	needs   map[string]string           // addresses of servers, by name
 	prepare func(context.Context) error // once, before all rounds; nil: nothing is to be done
 	works   []work
+	keeps   bool                        // what a round leaves stays until all have ended
 	end     func(context.Context) error // once, also after an error; nil: nothing is to be done
 }
 
@@ -56,7 +57,7 @@ type work struct {
 	goal goal
 
 	// do does the work once. dir is empty when the first work of the group begins,
-	// and gone after the last: later works find what earlier ones left there.
+	// and gone after the last, unless the group keeps it: later works find what earlier ones left there.
 	do func(ctx context.Context, dir string) (figure, error)
 }
 
@@ -181,6 +182,9 @@ func (s *suite) once(ctx context.Context, g group) error {
 		}
 		s.progress("round %d: %s: %.3f s, %d MiB", s.round, w.name, f.Seconds, f.rss>>20)
 		s.figures[w.id] = append(s.figures[w.id], f)
+	}
+	if g.keeps {
+		return nil
 	}
 	return os.RemoveAll(dir)
 }
