@@ -81,10 +81,11 @@ func (s *soak) ingestFile() []string {
 // columns are the typed ones of the events.
 var columns = []string{"--column", "user_id=user_id", "--column", "amount=amount:int64"}
 
-// compactor has no sweeps: they would hide that a mark was lost.
+// compactor has no sweeps: they would hide that a mark was lost. To it a row is worth so
+// little that many rewrites wait beyond the quiet.
 func (s *soak) compactor(temp string) []string {
 	argv := []string{filepath.Join(s.bin(), "compactor"), "run", "--grace", "0s", "--quiet", "4s", "--age-share", "0",
-		"--max-delay", "10s", "--sweep-every", "0", "--stuck-retry", "5s", "--workers", "2", "--memory", "64MiB", "--temp-dir", temp}
+		"--row-worth", "1KiB", "--max-delay", "10s", "--sweep-every", "0", "--stuck-retry", "5s", "--workers", "2", "--memory", "64MiB", "--temp-dir", temp}
 	return append(argv, s.world.flags(s.ttl)...)
 }
 
