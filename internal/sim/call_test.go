@@ -22,8 +22,9 @@ type op struct {
 	write bool                  // may be applied late, or twice
 
 	reply   chan error
-	stalled int  // not before this step
-	applied bool // it was done, and its answer is on the way
+	stalled int         // not before this step
+	awaited func() bool // nil: or else before, when this is so
+	applied bool        // it was done, and its answer is on the way
 	answer  error
 }
 

@@ -72,9 +72,58 @@ func (d *decision) jump(t time.Duration) {
 // rewriting reports whether a rewrite is under way, or an upload: none lasts as
 // long as rows do.
 func (w *world) rewriting() bool {
-	kinds := []string{"known", "get", "lanes", "columns", "notes", "rows", "put", "feed", "board"}
-	under := func(o *op) bool { return !o.p.dead && slices.Contains(kinds, o.kind) }
-	return slices.ContainsFunc(w.pending, under) || len(w.late) > 0
+	return slices.ContainsFunc(w.pending, (*op).rewrites) || len(w.late) > 0
+}
+
+// rewrites reports whether a rewrite is under way that made this call.
+func (o *op) rewrites() bool {
+	kinds := []string{"known", "stat", "get", "lanes", "columns", "notes", "rows", "put", "feed", "board"}
+	return !o.p.dead && slices.Contains(kinds, o.kind)
+}
+
+// outdate draws whether the answer to a read of a rewrite is on its way until somebody
+// has published. The logs of who waits for it are another's from now on, if there is
+// one: it is to rewrite the same hour.
+func (d *decision) outdate(o *op) bool {
+	if !d.plan.crowded || d.calm || d.outdating() || o.write || !o.rewrites() || d.stats.events >= d.plan.events {
+		return false
+	}
+	rarely := 12
+	if o.kind == "get" {
+		rarely = 2 // what a rewrite starts from
+	}
+	if !chance(d.r, rarely) || d.leftOut(&d.stats.events) {
+		return false
+	}
+	made := d.lake.made
+	o.stalled, o.awaited = d.step+100, func() bool { return d.lake.made > made }
+	d.trace.addf("%s hears of it late", o.p)
+	d.stats.count("answers outdated", 1)
+	d.standIn(o.p)
+	return true
+}
+
+// standIn gives the logs of a compactor to another, and it does not know.
+func (d *decision) standIn(p *process) {
+	g := d.queue.group(group)
+	others := slices.DeleteFunc(slices.Clone(g.members), func(c *consumer) bool { return c.p == p || c.p.dead })
+	for log, c := range g.owners {
+		if c != nil && c.p == p && len(others) > 0 {
+			d.give(g, log, pick(d.r, others), true)
+		}
+	}
+}
+
+// outdating reports whether an answer waits until somebody has published.
+func (w *world) outdating() bool {
+	return slices.ContainsFunc(w.pending, func(o *op) bool { return o.awaited != nil && !o.p.dead })
+}
+
+// outdates reports whether an upload replaces an object that another has just read.
+func (w *world) outdates(o *op) bool {
+	return o.kind == "put" && slices.ContainsFunc(w.pending, func(a *op) bool {
+		return a.awaited != nil && a.kind == "get" && a.key == o.key && a.p != o.p && !a.p.dead
+	})
 }
 
 // hangs keep what an ingest has under way where it is for two days, while others

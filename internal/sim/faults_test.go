@@ -21,9 +21,27 @@ func (d *decision) mayFail() bool { return !d.calm && d.stats.drawn < d.plan.fau
 
 // faultOf draws what goes wrong with an operation.
 func (d *decision) faultOf(o *op) fault {
-	if !d.mayFail() || d.r.Float64() >= d.plan.faultRate {
+	var kinds []fault
+	switch {
+	case !d.calm && d.outdates(o):
+		// Then only the object tells of the publish, which the other must not replace.
+		if kinds = []fault{lost, crashAfter}; chance(d.r, 2) {
+			return ""
+		}
+	case !d.mayFail() || d.r.Float64() >= d.plan.faultRate:
+		return ""
+	default:
+		kinds = o.faults()
+	}
+	f := pick(d.r, kinds)
+	if d.leftOut(&d.stats.drawn) {
 		return ""
 	}
+	return f
+}
+
+// faults are what may go wrong with an operation.
+func (o *op) faults() []fault {
 	kinds := []fault{fail, stall, crashBefore}
 	if o.write {
 		kinds = append(kinds, lost, later, twice, crashAfter, lost, later)
@@ -37,11 +55,7 @@ func (d *decision) faultOf(o *op) fault {
 	if o.kind == "put" {
 		kinds = append(kinds, conflict)
 	}
-	f := pick(d.r, kinds)
-	if d.leftOut(&d.stats.drawn) {
-		return ""
-	}
-	return f
+	return kinds
 }
 
 // leftOut counts something unusual, and reports whether shrinking leaves it out. It

@@ -35,6 +35,7 @@ type plan struct {
 	faultRate float64
 	eventRate float64
 	expiry    bool // much time passes: rows expire, and objects go back
+	crowded   bool // what a rewrite has read is old when it goes on: another has published
 
 	ttl         time.Duration
 	segmentRows int64
@@ -122,7 +123,22 @@ func newPlan(seed uint64, drop map[int]bool) plan {
 	// Drawn last, so that seeds mean what they did. Partitions have a few KiB: a row is
 	// worth it after twice the quiet, or not before the longest delay.
 	p.policy.RowWorth = pick(r, []int64{0, 2000, 500, 1})
+	if p.crowded = chance(r, 4); p.crowded {
+		p.crowd(r)
+	}
 	return p
+}
+
+// crowd has two compactors there all the time, and something for them to do.
+func (p *plan) crowd(r *rand.Rand) {
+	p.daemons = 2
+	for len(p.skew) < len(p.slots()) {
+		p.skew = append(p.skew, 0)
+	}
+	p.events += 4
+	for _, rec := range p.records {
+		rec.arrives = r.IntN(p.length)
+	}
 }
 
 // slots names the slots of the plan's processes. The operator's is the last.

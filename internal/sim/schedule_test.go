@@ -160,7 +160,7 @@ func (d *decision) take() time.Duration {
 func (d *decision) ready() []*op {
 	var ready []*op
 	for _, o := range d.pending {
-		if o.stalled <= d.step && (o.applied || o.ready == nil || o.ready()) {
+		if (o.stalled <= d.step || o.awaited != nil && o.awaited()) && (o.applied || o.ready == nil || o.ready()) {
 			ready = append(ready, o)
 		}
 	}
@@ -250,7 +250,7 @@ func (d *decision) goThrough(o *op) {
 	if o.kind == "put" && err != nil {
 		d.coarse = max(d.coarse, 1)
 	}
-	if !d.calm && chance(d.r, 4) {
+	if !d.calm && (chance(d.r, 4) || d.outdate(o)) {
 		o.applied, o.answer = true, err
 		return
 	}
