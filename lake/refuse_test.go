@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,16 +62,25 @@ func forge(t testing.TB, cols []afterhours.Column, text string, rows ...record) 
 // sealedFile is what write makes of a partition's file.
 func sealedFile(t testing.TB, l *layout, write func(*partitionFile) error) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	buffer := bufio.NewWriter(&out)
-	f, err := newPartitionFile(buffer, l, newTrail(nil))
+	out, err := os.Create(filepath.Join(t.TempDir(), "partition"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	buffer := bufio.NewWriter(out)
+	trail := newTrail(out)
+	f, err := newPartitionFile(buffer, l, trail)
 	if err == nil {
-		err = errors.Join(write(f), buffer.Flush())
+		err = errors.Join(write(f), buffer.Flush(), trail.wait())
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes()
+	b, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // forgeBlock is a block of rows in whatever order, of which its entry says that none

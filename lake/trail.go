@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// trail follows the writing of a file. What was copied there is checked, and on its
-// way to the disk, while more is being copied: after the last copy little is left to
+// trail follows the writing of blocks. They are read back and checked, and on their way
+// to the disk, while more is being made or copied: after the last one little is left to
 // do. Methods are for one goroutine.
 type trail struct {
 	file *os.File
 	work errgroup.Group
 
 	mu      sync.Mutex
-	checked map[int64]block // that are as they must be, by where they begin
+	checked map[int64]block // that are as they must be, by where they begin in the partition
 }
 
 func newTrail(file *os.File) *trail {
@@ -26,24 +26,26 @@ func newTrail(file *os.File) *trail {
 	return t
 }
 
-// follow checks blocks that stand in the file side by side. It waits for earlier ones
-// if these are many.
-func (t *trail) follow(at int64, blocks []block) {
+// follow checks blocks that stand side by side, from an offset in the file and another
+// in the partition. It waits for earlier ones if these are many.
+func (t *trail) follow(from, at int64, blocks []block) {
 	t.work.Go(func() error {
-		end := at
+		size := int64(0)
 		for i := range blocks {
-			end += blocks[i].size()
+			size += blocks[i].size()
 		}
-		writeOut(t.file, at, end-at)
-		buf := make([]byte, checkBuffer)
+		if size >= writtenOut {
+			writeOut(t.file, from, size)
+		}
+		buf := make([]byte, min(checkBuffer, size))
 		for _, b := range blocks {
-			if err := b.check(t.file, at, buf); err != nil {
+			if err := b.check(t.file, from, buf); err != nil {
 				return err
 			}
 			t.mu.Lock()
 			t.checked[at] = b
 			t.mu.Unlock()
-			at += b.size()
+			from, at = from+b.size(), at+b.size()
 		}
 		return nil
 	})
@@ -59,8 +61,14 @@ func (t *trail) has(at int64, b *block) bool {
 	return ok && b.sameBytes(&c)
 }
 
-// checkBuffer is how much is checked at once: what a processor's own cache holds.
-const checkBuffer = 256 << 10
+const (
+	// checkBuffer is how much is checked at once: what a processor's own cache holds.
+	checkBuffer = 256 << 10
+
+	// writtenOut is what the disk begins to write before the sync. Less may lie on a
+	// page with what comes next, which would be written twice.
+	writtenOut = 1 << 20
+)
 
 // check makes sure that a block is as it was written. It reads into the buffer.
 func (b *block) check(r io.ReaderAt, at int64, buf []byte) error {

@@ -43,7 +43,7 @@ type partitionFile struct {
 	pieces []piece
 	filled int64   // bytes of the file
 	remote *remote // the base, if anything was left there
-	trail  *trail  // of what is copied to the file
+	trail  *trail  // of the blocks in the file
 }
 
 // pageIndex is the page index of a partition's blocks.
@@ -96,12 +96,17 @@ func (f *partitionFile) put(b *encoded) error {
 	if err := f.endRun(); err != nil {
 		return err
 	}
-	f.list(b, f.at)
+	from, at := f.filled, f.at
+	f.list(b, at)
 	for _, part := range b.data {
 		if err := f.write(part); err != nil {
 			return err
 		}
 	}
+	if err := f.out.Flush(); err != nil {
+		return err
+	}
+	f.trail.follow(from, at, []block{b.block})
 	return nil
 }
 
@@ -150,7 +155,7 @@ func (f *partitionFile) endRun() error {
 		return nil
 	}
 	// With nothing in the buffer the copying is left to the file.
-	at := f.filled
+	from, at := f.filled, f.at
 	err := f.out.Flush()
 	var n int64
 	if err == nil {
@@ -163,7 +168,7 @@ func (f *partitionFile) endRun() error {
 	if err != nil {
 		return fmt.Errorf("write partition: copy bytes %d to %d of the base: %w", r.start, r.start+r.size, err)
 	}
-	f.trail.follow(at, r.blocks)
+	f.trail.follow(from, at, r.blocks)
 	return nil
 }
 
