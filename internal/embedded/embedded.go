@@ -2,7 +2,7 @@
 // server: store/pebble and dirty/pebble.
 //
 // A database is a directory that one process at a time may have open. Its
-// memory is bounded: 64 MiB of block cache and two memtables of 32 MiB.
+// memory is bounded: 16 MiB of block cache and two memtables of 32 MiB.
 package embedded
 
 import (
