@@ -224,6 +224,9 @@ func TestCloseWhileWaiting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p, err := c.Poll(t.Context()); err != nil || len(p.Gaps) != 1 {
+		t.Fatalf("poll of a new group: %+v, %v; want to be told of a gap", p, err)
+	}
 	polled := make(chan error, 1)
 	go func() {
 		_, err := c.Poll(context.Background())
