@@ -233,15 +233,19 @@ func (p *partition) check(chosen func(block int) bool) error {
 	if err := p.checkEnds(); err != nil {
 		return err
 	}
+	var blocks []int // most often none: the trail has checked them
+	for i := range p.table.Blocks {
+		if chosen(i) {
+			blocks = append(blocks, i)
+		}
+	}
 	var g errgroup.Group
 	var next atomic.Int64
-	for range min(processors, len(p.table.Blocks)) {
+	for range min(processors, len(blocks)) {
 		g.Go(func() error {
 			buf := make([]byte, min(checkBuffer, p.size))
-			for i := int(next.Add(1)) - 1; i < len(p.table.Blocks); i = int(next.Add(1)) - 1 {
-				if !chosen(i) {
-					continue
-				}
+			for n := int(next.Add(1)) - 1; n < len(blocks); n = int(next.Add(1)) - 1 {
+				i := blocks[n]
 				if err := p.table.Blocks[i].check(p.reader, p.starts[i], buf); err != nil {
 					return fmt.Errorf("block %d: %w", i, err)
 				}
@@ -257,6 +261,11 @@ func (p part) holds(b []byte, at int64) error {
 	if checksumOf(b) == p.Sum {
 		return nil
 	}
+	return p.damaged(at)
+}
+
+// damaged is the error of a part, at an offset, whose bytes are others.
+func (p part) damaged(at int64) error {
 	return fmt.Errorf("damaged: bytes %d to %d do not match their checksum", at, at+p.Size)
 }
 

@@ -1,7 +1,6 @@
 package lake
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -82,7 +81,7 @@ func (b *block) check(r io.ReaderAt, at int64, buf []byte) error {
 			got.add(next)
 		}
 		if got != p {
-			return fmt.Errorf("damaged: bytes %d to %d do not match their checksum", at, at+p.Size)
+			return p.damaged(at)
 		}
 		at += p.Size
 	}

@@ -57,7 +57,8 @@ type work struct {
 	goal goal
 
 	// do does the work once. dir is empty when the first work of the group begins,
-	// and gone after the last, unless the group keeps it: later works find what earlier ones left there.
+	// and gone after the last, unless the group keeps it: later works find what earlier
+	// ones left there.
 	do func(ctx context.Context, dir string) (figure, error)
 }
 
