@@ -10,10 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 )
 
 // tempName is the directory below the root for files that are not published
@@ -27,7 +29,7 @@ const leftover = 24 * time.Hour
 type dir struct {
 	root    string
 	turn    sync.Mutex
-	lasting sync.Map // names of directories that outlast a crash, those of hours left out
+	parents sync.Map // *parent of each directory above those of hours, by name
 	closing sync.WaitGroup
 }
 
@@ -155,7 +157,7 @@ func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (vers
 		return "", err
 	}
 	target := d.path(key)
-	var changed []string
+	var changed []*parent
 	if base == nil {
 		if changed, err = d.makeDirs(filepath.Dir(target)); err != nil {
 			return "", fmt.Errorf("make directory: %w", err)
@@ -166,14 +168,15 @@ func (d *dir) put(ctx context.Context, key string, n *draft, base *object) (vers
 	}
 	// A crash before this leaves the old partition or the new one.
 	var g errgroup.Group
-	for _, name := range append(changed, filepath.Dir(target)) {
-		g.Go(func() error { return syncDir(name) })
+	for _, p := range changed {
+		g.Go(p.sync)
 	}
+	g.Go(func() error { return syncDir(filepath.Dir(target)) })
 	if err := g.Wait(); err != nil {
 		return "", err
 	}
-	for _, name := range changed {
-		d.lasting.Store(name, true)
+	for _, p := range changed {
+		p.lasts.Store(true)
 	}
 	if base != nil {
 		base.closing = &d.closing
@@ -227,7 +230,7 @@ func unchanged(target string, base *object) error {
 // makeDirs makes the directories down to leaf. It returns those that must be synced
 // for these to last: the leaf's own, and those above that may not have been synced
 // since they were made, by whomever.
-func (d *dir) makeDirs(leaf string) (changed []string, err error) {
+func (d *dir) makeDirs(leaf string) (changed []*parent, err error) {
 	// Most often only the leaf is missing.
 	if os.Mkdir(leaf, 0o777) != nil {
 		if err := os.MkdirAll(leaf, 0o777); err != nil {
@@ -235,11 +238,40 @@ func (d *dir) makeDirs(leaf string) (changed []string, err error) {
 		}
 	}
 	for at := filepath.Dir(leaf); ; at = filepath.Dir(at) {
-		changed = append(changed, at)
-		if _, lasting := d.lasting.Load(at); lasting || at == d.root {
+		p, _ := d.parents.LoadOrStore(at, &parent{name: at})
+		changed = append(changed, p.(*parent))
+		if p.(*parent).lasts.Load() || at == d.root {
 			return changed, nil
 		}
 	}
+}
+
+// parent is a directory of directories.
+type parent struct {
+	name  string
+	lasts atomic.Bool // outlasts a crash
+	syncs shared
+}
+
+// sync has the entries last that were made before the call. The hours of a day are
+// often published at the same time.
+func (p *parent) sync() error { return p.syncs.do(func() error { return syncDir(p.name) }) }
+
+// shared is work that one does for all who wait for it.
+type shared struct {
+	turn   sync.Mutex // of who works
+	flight singleflight.Group
+}
+
+// do returns when work has been done that began after the call.
+func (s *shared) do(work func() error) error {
+	_, err, _ := s.flight.Do("", func() (any, error) {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+		s.flight.Forget("") // who comes from now on is too late for this one
+		return nil, work()
+	})
+	return err
 }
 
 func syncDir(name string) error {
