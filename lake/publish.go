@@ -56,7 +56,7 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	r.files = append(r.files, f)
+	r.files, r.unpublished = append(r.files, f), f.Name()
 	d, err := m.writeFile(f, rest)
 	if err != nil {
 		return Result{}, err
@@ -74,6 +74,7 @@ func (r *Rewrite) publish(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	r.unpublished = ""
 	return Result{
 		Manifest: m.manifest, Added: r.Added(), Duplicates: m.duplicates, RowsBefore: r.rowsBefore(), Late: m.manifest.Late,
 		Bytes: p.size, ManifestSize: p.manifestSize, Version: version,

@@ -82,11 +82,12 @@ type Rewrite struct {
 	sorters []*sorter                                // all
 	sum     content                                  // of these
 
-	hash  hasher
-	key   []byte
-	body  []byte
-	files []*os.File
-	trail *trail // of the new partition's file
+	hash        hasher
+	key         []byte
+	body        []byte
+	files       []*os.File
+	unpublished string // name of the one that may have one
+	trail       *trail // of the new partition's file
 }
 
 // Rewrite begins to rewrite the partition that b is. It is [ErrRefused] if the
@@ -310,11 +311,13 @@ func (r *Rewrite) Close() error {
 	}
 	for _, f := range r.files {
 		errs = append(errs, f.Close())
-		// A published file has another name by now, others have none.
-		if err := os.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	}
+	// Published, it has another name by now; others never had one.
+	if r.unpublished != "" {
+		if err := os.Remove(r.unpublished); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}
-	r.files = nil
+	r.files, r.unpublished = nil, ""
 	return errors.Join(errs...)
 }
