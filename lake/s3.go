@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -33,9 +34,11 @@ type s3 struct {
 
 func newS3(b *blob.Bucket, u *url.URL) (s3, error) {
 	s := s3{bucket: u.Host}
-	if !b.As(&s.client) {
+	var c *awss3.Client
+	if !b.As(&c) {
 		return s, errors.New("the bucket is not S3's")
 	}
+	s.client = awss3.New(c.Options(), keepConns)
 	q := u.Query()
 	for _, e := range s.encryption.Values() {
 		if strings.EqualFold(string(e), q.Get("ssetype")) {
@@ -46,6 +49,16 @@ func newS3(b *blob.Bucket, u *url.URL) (s3, error) {
 		s.encryptionKey = &key
 	}
 	return s, nil
+}
+
+// idleConns are kept for the next request. Of its own accord the client keeps ten: with
+// more hours in flight most requests would begin with a handshake.
+const idleConns = 256
+
+func keepConns(o *awss3.Options) {
+	if c, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+		o.HTTPClient = c.WithTransportOptions(func(t *http.Transport) { t.MaxIdleConns, t.MaxIdleConnsPerHost = idleConns, idleConns })
+	}
 }
 
 var errNoETag = errors.New("the response has no ETag: use a store that sends one")

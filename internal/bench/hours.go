@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
@@ -269,7 +271,10 @@ func barePuts(ctx context.Context, t task) (took, error) {
 	if err != nil {
 		return took{}, err
 	}
-	c, prefix := testenv.S3Client(u.Query().Get("endpoint")), strings.TrimPrefix(u.Path, "/")
+	c := testenv.S3Client(u.Query().Get("endpoint"), func(o *awss3.Options) {
+		o.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) { tr.MaxIdleConnsPerHost = t.Workers })
+	})
+	prefix := strings.TrimPrefix(u.Path, "/")
 	objects, err := getAll(ctx, c, u.Host, prefix, t.Workers)
 	if err != nil {
 		return took{}, err

@@ -43,7 +43,7 @@ func S3(tb testing.TB) string {
 
 // S3Client returns a client of a gateway, http://HOST:PORT, with the credentials of the
 // environment.
-func S3Client(endpoint string) *s3.Client {
+func S3Client(endpoint string, opts ...func(*s3.Options)) *s3.Client {
 	return s3.New(s3.Options{
 		BaseEndpoint: &endpoint,
 		Region:       servers.S3Region,
@@ -51,5 +51,5 @@ func S3Client(endpoint string) *s3.Client {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY")}, nil
 		}),
-	})
+	}, opts...)
 }
