@@ -74,9 +74,17 @@ type server struct {
 	limited  bool          // a limit was reached
 
 	started, running, giants int // rewrites begun, under way, and giants among these
+	tasks                    chan task
 	results                  chan finished
 	deferred                 chan error // nil while none are being deferred
 	givenUp                  []dirty.Mark
+}
+
+// task is a rewrite to do.
+type task struct {
+	w     *waiting
+	class class
+	stay  stay
 }
 
 // finished is a rewrite that came to an end.
@@ -109,7 +117,7 @@ func (p polled) wait(ctx context.Context) error {
 }
 
 func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule, l Limits) (Summary, error) {
-	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]store.Stuck{}, results: make(chan finished)}
+	v := &server{Compactor: c, marks: marks, schedule: s, limits: l, stuck: map[afterhours.Hour]store.Stuck{}, tasks: make(chan task), results: make(chan finished)}
 	s.resume(c.cfg.Now())
 	known, err := c.board.StuckHours(ctx)
 	if err != nil {
@@ -127,7 +135,13 @@ func (c *Compactor) serve(ctx context.Context, marks dirty.Consumer, s *schedule
 	defer cancel()
 	polls, stopPolling := poll(ctx, marks)
 	defer stopPolling()
+	var workers sync.WaitGroup
+	for range c.cfg.Workers {
+		workers.Go(func() { v.work(work) })
+	}
 	err = v.loop(ctx, work, cancel, polls)
+	close(v.tasks)
+	workers.Wait()
 	v.health.ends()
 	v.sum.Left, v.sum.Limited = int64(v.schedule.owed()), v.limited
 	return v.sum, errors.Join(err, v.deferGivenUp(work))
@@ -170,7 +184,7 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 	var grace <-chan time.Time
 	for {
 		stopping := ctx.Err() != nil || failure != nil || v.limited
-		for !stopping && v.start(work) {
+		for !stopping && v.start() {
 			stopping = v.limited
 		}
 		if v.running == 0 && v.deferred == nil && (stopping || v.ended && v.schedule.owed() == 0) {
@@ -205,8 +219,16 @@ func (v *server) loop(ctx, work context.Context, cancel func(), polls <-chan pol
 	}
 }
 
+// work rewrites one hour after the other. A goroutine for each would have to grow its
+// stack for each, which takes longer than many a request.
+func (v *server) work(ctx context.Context) {
+	for t := range v.tasks {
+		v.results <- finished{t.w, v.rewriteIn(ctx, t.w.hour, t.class, t.stay)}
+	}
+}
+
 // start begins a rewrite, if one is due and a worker is free.
-func (v *server) start(work context.Context) bool {
+func (v *server) start() bool {
 	if v.running >= v.cfg.Workers {
 		return false
 	}
@@ -227,8 +249,7 @@ func (v *server) start(work context.Context) bool {
 	case w.giant:
 		of = giantClass
 	}
-	s := v.schedule.stay(w)
-	go func() { v.results <- finished{w, v.rewriteIn(work, w.hour, of, s)} }()
+	v.tasks <- task{w, of, v.schedule.stay(w)}
 	return true
 }
 
