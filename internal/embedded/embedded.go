@@ -2,7 +2,7 @@
 // server: store/pebble and dirty/pebble.
 //
 // A database is a directory that one process at a time may have open. Its
-// memory is bounded: 16 MiB of block cache and two memtables of 32 MiB.
+// memory is bounded: 18 MiB for the block cache and two memtables together.
 package embedded
 
 import (
@@ -22,8 +22,8 @@ import (
 var ErrClosed = errors.New("embedded database is closed")
 
 const (
-	cacheSize    = 16 << 20
-	memTableSize = 32 << 20
+	memTableSize = 8 << 20
+	cacheSize    = 18 << 20 // Pebble takes what its two memtables hold at the time out of it
 )
 
 // formatKey holds the format of all other keys, one byte.
