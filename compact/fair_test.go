@@ -63,14 +63,14 @@ func alive(now time.Time) *schedule {
 func TestDaysStayTogether(t *testing.T) {
 	late := testHour.End().Time().Add(48 * time.Hour)
 	s := alive(late.Add(365 * 24 * time.Hour)) // all are due
-	const days = 20
-	for i := range 4 * days {
+	const days, perDay = 20, 20
+	for i := range perDay * days {
 		at := late.Add(-time.Duration(24*(i%days)) * time.Hour).Truncate(24 * time.Hour).Add(time.Duration(i/days) * time.Hour)
-		h := afterhours.HourOf(testHour.Type, afterhours.MicrosOf(at.Add(-48 * time.Hour)))
+		h := afterhours.HourOf(testHour.Type, afterhours.MicrosOf(at.Add(-48*time.Hour)))
 		s.take(markAt(h, int64(i), late))
 	}
 	var order []afterhours.Day
-	for range 4 * days {
+	for range perDay * days {
 		w := s.start(late.Add(365*24*time.Hour), true)
 		if day := afterhours.DayOf(w.hour.Start); len(order) == 0 || order[len(order)-1] != day {
 			order = append(order, day)
